@@ -25,6 +25,9 @@ type Kind struct {
 	// Computes says that the results depend on the device class (backend, version, precision, instruction set,
 	// threads), which then belongs to the key.
 	Computes bool
+	// Seeded says that the results depend on the seed, which then belongs to the key. A kind that is not seeded gets
+	// the seed 0, so that it cannot depend on it unnoticed.
+	Seeded bool
 
 	// New returns a stage with all its fields zero; Declare binds them.
 	New func() Stage
