@@ -28,6 +28,9 @@ type Kind struct {
 	// Seeded says that the results depend on the seed, which then belongs to the key. A kind that is not seeded gets
 	// the seed 0, so that it cannot depend on it unnoticed.
 	Seeded bool
+	// Foreign says that the stage runs programs that are not ours: it gets writable copies of its inputs, made anew for
+	// every attempt, and never links to what is stored.
+	Foreign bool
 
 	// New returns a stage with all its fields zero; Declare binds them.
 	New func() Stage
