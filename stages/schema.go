@@ -99,6 +99,7 @@ type Port struct {
 
 	Optional bool // an input that need not be connected
 	List     bool // an input that takes a list or a map of artifacts
+	AnyTypes bool // a list whose artifacts may be of different types, sources among them (exec)
 	// Source, on an input, says that users write a path of the project instead of a reference; its content is the
 	// artifact. A source() call is taken too.
 	Source bool
@@ -135,6 +136,9 @@ func (p *Port) OrNone() *Port { p.Optional = true; return p }
 
 // Many makes an input take a list of artifacts, or a map of them by name.
 func (p *Port) Many() *Port { p.List = true; return p }
+
+// Mixed lets an input that takes many take artifacts of different types, and source() files.
+func (p *Port) Mixed() *Port { p.AnyTypes = true; return p }
 
 // As gives an output the type of the named input.
 func (p *Port) As(input string) *Port { p.Like = input; return p }

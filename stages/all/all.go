@@ -1,0 +1,21 @@
+// Package all is the catalog: the one explicit list of the kinds that darkroom knows. Only the command line and tests
+// import it.
+package all
+
+import (
+	"github.com/darkroom-dev/darkroom/stages"
+	"github.com/darkroom-dev/darkroom/stages/exec"
+	choose "github.com/darkroom-dev/darkroom/stages/select"
+)
+
+// Catalog returns every kind, in the order of the reference.
+func Catalog() *stages.Catalog {
+	c, err := stages.NewCatalog(
+		choose.Kind,
+		exec.Kind,
+	)
+	if err != nil {
+		panic(err) // a defect of the list, found by the first test that runs
+	}
+	return c
+}
