@@ -234,13 +234,15 @@ func (p *program) execute(ctx context.Context, job *stages.Job, work string) err
 		cmd.Path = filepath.Join(work, p.command[0])
 		cmd.Err = nil
 	}
-	log := newLineWriter(job)
-	cmd.Stdout, cmd.Stderr = log, log
 	ownGroup(cmd)
 	job.Logf("$ %s", strings.Join(p.command, " "))
-	err := cmd.Run()
+	log, err := captureOutput(cmd, job)
+	if err != nil {
+		return err
+	}
+	err = cmd.Run()
 	endGroup(cmd)
-	log.flush()
+	log.finish()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -251,7 +253,7 @@ func (p *program) execute(ctx context.Context, job *stages.Job, work string) err
 func (p *program) explain(err error) error {
 	var exit *osexec.ExitError
 	switch {
-	case err == nil, errors.Is(err, osexec.ErrWaitDelay):
+	case err == nil:
 		return nil
 	case errors.Is(err, osexec.ErrNotFound), errors.Is(err, os.ErrNotExist):
 		return stages.Problemf("command", "Program not found", "There is no program %q. Install it, or give a script of the project as an input: `inputs = { script = source(\"…\") }` and `command = [input.script]`.", p.command[0])

@@ -14,7 +14,6 @@ const grace = 3 * time.Second
 func ownGroup(cmd *osexec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	// A child that keeps the output pipe open must not keep the stage waiting.
 	cmd.WaitDelay = grace
 }
 
