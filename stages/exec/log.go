@@ -15,7 +15,7 @@ import (
 const maxLine = 4096
 
 // drain is how long to wait for the last output of processes that have left the program's group.
-const drain = 200 * time.Millisecond
+const drain = 2 * time.Second
 
 // capture passes what a program prints to the job's log. It reads a pipe of its own, so that a child that keeps the
 // pipe open does not keep the stage waiting.
