@@ -1,0 +1,48 @@
+# darkroom: `make run` on a fresh clone is the whole story in one command.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+
+GO ?= go
+PIPELINE ?= pipelines/quickstart.hcl
+# Which commit this is, without any time in it: equal sources give equal binaries.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+.PHONY: help setup build run test lint bench docs accept clean
+
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## installs the ONNX Runtime library into the user's cache folder, once
+	@scripts/setup.sh
+
+build: ## builds bin/darkroom
+	@mkdir -p bin
+	@CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/darkroom ./cmd/darkroom
+
+run: setup build ## sets up, builds and runs the quickstart pipeline
+	@bin/darkroom run $(PIPELINE)
+
+test: setup ## sets up and runs every test
+	$(GO) test ./...
+
+lint: ## formatting, vet and the rules of who may import whom
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then printf 'not formatted (run gofmt -w):\n%s\n' "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) test ./cmd/lint
+	@if command -v golangci-lint >/dev/null; then golangci-lint run ./...; fi
+
+bench: setup ## benchmarks of every room, in a form that benchstat reads
+	@mkdir -p bench/out
+	$(GO) test -run '^$$' -bench . -benchmem -count $${COUNT:-5} $${PACKAGES:-./...} | tee bench/out/bench.txt
+
+docs: build ## generates the reference of every kind
+	@bin/darkroom stages --markdown docs/stages
+
+accept: setup build ## the full-size checks; writes bench/RESULTS.md
+	$(GO) run ./bench/accept -binary bin/darkroom -results bench/RESULTS.md
+
+clean: ## removes what was built; the cache of artifacts stays
+	@rm -rf bin bench/out
