@@ -6,20 +6,22 @@ import (
 	"strings"
 )
 
+// Numbers and their units are held together by no-break spaces.
+
 // Percent writes a share (0 to 1) as a percentage with two decimals, "91.46 %", and a dash where it is not a number.
 func Percent(share float64) string {
 	if math.IsNaN(share) || math.IsInf(share, 0) {
 		return "–"
 	}
-	return strconv.FormatFloat(share*100, 'f', 2, 64) + " %"
+	return strconv.FormatFloat(share*100, 'f', 2, 64) + "\u00a0%"
 }
 
 // Points writes a difference of two shares in percentage points with its sign, "−0.42 pp".
 func Points(difference float64) string {
-	s := strconv.FormatFloat(math.Abs(difference*100), 'f', 2, 64) + " pp"
+	s := strconv.FormatFloat(math.Abs(difference*100), 'f', 2, 64) + "\u00a0pp"
 	switch {
-	case s == "0.00 pp":
-		return "±0.00 pp"
+	case s == "0.00\u00a0pp":
+		return "±" + s
 	case difference < 0:
 		return "−" + s
 	}
@@ -54,13 +56,13 @@ func Count(n int) string {
 // Bytes writes a size in the largest binary unit that keeps it at least 1, "1.2 MiB".
 func Bytes(n int64) string {
 	if n < 1024 {
-		return strconv.FormatInt(n, 10) + " B"
+		return strconv.FormatInt(n, 10) + "\u00a0B"
 	}
 	f := float64(n)
 	for _, unit := range []string{"KiB", "MiB", "GiB", "TiB"} {
 		f /= 1024
 		if f < 1023.95 || unit == "TiB" {
-			return strconv.FormatFloat(f, 'f', 1, 64) + " " + unit
+			return strconv.FormatFloat(f, 'f', 1, 64) + "\u00a0" + unit
 		}
 	}
 	return ""

@@ -138,9 +138,10 @@ func (m Matrix) picture() ([]byte, error) {
 			if count == 0 {
 				continue
 			}
-			c := color.NRGBA{R: 0x2f, G: 0x6f, B: 0xb5}
+			// Tones between those of the light and the dark style, since a picture cannot follow them.
+			c := color.NRGBA{R: 0x45, G: 0x85, B: 0xca}
 			if t != p {
-				c = color.NRGBA{R: 0xd1, G: 0x4a, B: 0x2b}
+				c = color.NRGBA{R: 0xe0, G: 0x60, B: 0x3e}
 			}
 			c.A = uint8(255*m.opacity(t, p, float64(count)/float64(sum)) + 0.5)
 			img.SetNRGBA(p, t, c)

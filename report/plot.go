@@ -223,7 +223,7 @@ func (s *scale) ticks(n int, fromTop bool) []plotTick {
 	decimals := max(0, -int(math.Floor(math.Log10(step)+1e-9)))
 	for i := math.Ceil(s.low/step - 1e-9); i*step <= s.high+step*1e-9; i++ {
 		if s.Percent {
-			add(i*step, Number(i*step*100, max(0, decimals-2))+" %")
+			add(i*step, Number(i*step*100, max(0, decimals-2))+"\u00a0%")
 		} else {
 			add(i*step, Number(i*step, decimals))
 		}
