@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// app is one execution of the command: its streams and the flags that every verb shares.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+
+	json     bool
+	color    string // auto, always, never
+	pipeline string // file or folder; "" to look for one
+	cacheDir string
+	vars     []string // NAME=VALUE
+	varFiles []string
+}
+
+// execute runs the verb that args name and returns the exit code.
+func (a *app) execute(ctx context.Context, args []string) int {
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	return a.report(ctx, root.ExecuteContext(ctx))
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "darkroom",
+		Short: "Develops image-recognition models in stages, each one reproducible",
+		Long: `darkroom develops image-recognition models the way a darkroom develops film: in stages, in order, each one
+reproducible. A pipeline is written in HCL; only what changed runs; every result is kept by its content and can be
+rebuilt from its hash, bit for bit.
+
+Exit codes: 0 done, 1 the pipeline or a requirement failed, 2 the text or the flags are wrong, 3 the environment
+lacks something, 130 interrupted.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if a.color != "auto" && a.color != "always" && a.color != "never" {
+				return wrongf("--color is %q; it takes auto, always or never", a.color)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return wrongf("there is no verb %q%s; see darkroom --help", args[0], suggestion(cmd.SuggestionsFor(args[0])))
+			}
+			return cmd.Help()
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.BoolVar(&a.json, "json", false, "print for programs instead of people")
+	flags.StringVar(&a.color, "color", "auto", "colour: auto, always or never; NO_COLOR is obeyed")
+	flags.StringVarP(&a.pipeline, "pipeline", "p", "", "the pipeline: a file, or a folder of .hcl files (default darkroom.hcl, or the only .hcl file here)")
+	flags.StringVar(&a.cacheDir, "cache", "", "the cache folder (default $DARKROOM_CACHE, or the nearest .darkroom upward from the pipeline)")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return wrongf("%v", err) })
+	root.AddCommand(a.commands()...)
+	for _, cmd := range root.Commands() {
+		refuseArguments(cmd)
+	}
+	return root
+}
+
+// commands lists the verbs in the order of the reference.
+func (a *app) commands() []*cobra.Command {
+	return []*cobra.Command{
+		a.stagesCommand(),
+		a.doctorCommand(),
+		a.versionCommand(),
+	}
+}
+
+// refuseArguments makes a wrong number of arguments a mistake of the user's, with the usage line as the way out.
+func refuseArguments(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return wrongf("%v; usage: %s", err, cmd.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		refuseArguments(sub)
+	}
+}
+
+func suggestion(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return "; did you mean " + strings.Join(names, " or ") + "?"
+}
+
+// printJSON writes v as one indented document.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// colored reports whether w gets colour.
+func (a *app) colored(w io.Writer) bool {
+	switch a.color {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// width returns the columns of the terminal that w is, or 100.
+func width(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+			return columns
+		}
+	}
+	return 100
+}
+
+// interrupted reports whether err is the answer to the user's signal.
+func interrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled))
+}
