@@ -42,7 +42,7 @@ docs: build ## generates the reference of every kind
 	@bin/darkroom stages --markdown docs/stages
 
 accept: setup build ## the full-size checks; writes bench/RESULTS.md
-	$(GO) run ./bench/accept -binary bin/darkroom -results bench/RESULTS.md
+	$(GO) run ./bench/accept
 
 clean: ## removes what was built; the cache of artifacts stays
 	@rm -rf bin bench/out
