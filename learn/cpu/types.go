@@ -60,5 +60,5 @@ var otherOperations = []compute.OpType{
 	compute.OpTypeReshape, compute.OpTypeTranspose, compute.OpTypeBroadcastInDim, compute.OpTypeSlice,
 	compute.OpTypePad, compute.OpTypeConcatenate, compute.OpTypeReverse, compute.OpTypeIota,
 	compute.OpTypeReduceLogicalAnd, compute.OpTypeReduceLogicalOr, compute.OpTypeArgMinMax,
-	compute.OpTypeDotGeneral,
+	compute.OpTypeDotGeneral, compute.OpTypeConvGeneral, compute.OpTypeReduceWindow, compute.OpTypeCumSum, compute.OpTypeGather,
 }
