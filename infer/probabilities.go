@@ -11,7 +11,7 @@ func Softmax(logits []float32) []float64 {
 	if len(logits) == 0 {
 		return p
 	}
-	largest := float64(logits[best(logits)])
+	largest := float64(logits[Best(logits)])
 	sum := 0.0
 	for i, l := range logits {
 		p[i] = math.Exp(float64(l) - largest)
@@ -23,8 +23,8 @@ func Softmax(logits []float32) []float64 {
 	return p
 }
 
-// best returns the index of the largest logit, the first of equal ones.
-func best(logits []float32) int {
+// Best returns the index of the largest logit, the first of equal ones.
+func Best(logits []float32) int {
 	at := 0
 	for i, l := range logits {
 		if l > logits[at] {
@@ -45,9 +45,9 @@ func rank(logits []float32, class int) int {
 	return before
 }
 
-// logLoss returns −log of the softmax of the class, in float64, without forming a probability that could be 0.
-func logLoss(logits []float32, class int) float64 {
-	largest := float64(logits[best(logits)])
+// LogLoss returns −log of the softmax of the class, in float64, without forming a probability that could be 0.
+func LogLoss(logits []float32, class int) float64 {
+	largest := float64(logits[Best(logits)])
 	sum := 0.0
 	for _, l := range logits {
 		sum += math.Exp(float64(l) - largest)

@@ -67,10 +67,10 @@ func Score(logits []float32, labels []int32, classes int) (*Scores, error) {
 		if err := checkSample(row, label); err != nil {
 			return nil, fmt.Errorf("sample %d: %w", i, err)
 		}
-		answer := best(row)
+		answer := Best(row)
 		s.Confusion[label][answer]++
 		ranks[rank(row, int(label))]++
-		loss += logLoss(row, int(label))
+		loss += LogLoss(row, int(label))
 		s.calibrate(Softmax(row)[answer], answer == int(label))
 	}
 	s.LogLoss = loss / float64(n)

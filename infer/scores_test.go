@@ -102,7 +102,7 @@ func TestProbabilities(t *testing.T) {
 	if !near(p[0], 0.5) || !near(p[1], 0.5) || p[2] != 0 {
 		t.Errorf("softmax of large logits = %v", p)
 	}
-	if l := logLoss([]float32{1000, -1000}, 1); l != 2000 {
+	if l := LogLoss([]float32{1000, -1000}, 1); l != 2000 {
 		t.Errorf("log loss of an impossible class = %v", l)
 	}
 	if got := TopK([]float32{1, 3, 3, 2}, 3); got[0].Class != 1 || got[1].Class != 2 || got[2].Class != 3 {
