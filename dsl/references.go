@@ -1,0 +1,337 @@
+package dsl
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// unit is something that is evaluated as a whole and may refer to other units: a local value, a runner, a stage.
+type unit struct {
+	name string // local.x, runner.gpu.default, train.teacher
+	at   hcl.Range
+	refs map[string]hcl.Range // the units it refers to, and where it does
+	eval func()
+}
+
+// Roots that expressions may use, besides stages, by where they stand.
+var (
+	plainRoots   = map[string]bool{"var": true, "local": true, "path": true, "stage": true}
+	fixedRoots   = map[string]bool{"var": true, "local": true, "path": true}
+	runnerRoots  = map[string]bool{"var": true, "local": true, "path": true, "runner": true}
+	fannedRoots  = map[string]bool{"each": true}
+	requireRoots = map[string]bool{"self": true}
+)
+
+func with(roots map[string]bool, more ...map[string]bool) map[string]bool {
+	out := map[string]bool{}
+	for _, set := range append(more, roots) {
+		for r := range set {
+			out[r] = true
+		}
+	}
+	return out
+}
+
+// checkExpression reports references to what is not there and returns the names it refers to: var.x, local.x,
+// runner.gpu.default, train.teacher.
+func (l *loader) checkExpression(doc *document, expr hcl.Expression, roots map[string]bool) map[string]hcl.Range {
+	refs := map[string]hcl.Range{}
+	for _, t := range expr.Variables() {
+		name, ok := l.checkTraversal(doc, t, roots)
+		if !ok {
+			l.refused[expr] = true
+		} else if name != "" {
+			refs[name] = t.SourceRange()
+			l.used[name] = true
+		}
+	}
+	return refs
+}
+
+// checkTraversal checks the first steps of one reference. What follows a stage's name is checked when the stage has been
+// evaluated (checkOutput).
+func (l *loader) checkTraversal(doc *document, t hcl.Traversal, roots map[string]bool) (name string, ok bool) {
+	root, second := t.RootName(), stepName(t, 1)
+	fail := func(summary, format string, args ...any) (string, bool) {
+		l.problemf(t.SourceRange(), summary, format, args...)
+		return "", false
+	}
+	switch root {
+	case "var":
+		if doc.variables[second] == nil {
+			return fail("Unknown variable", "There is no variable %q.%s", second, l.suggestName(second, sortedKeys(doc.variables), "The variables are", "Declare it: variable %q { … }."))
+		}
+		return "var." + second, true
+	case "local":
+		if !roots["local"] {
+			return fail("Reference not possible here", "Here only variables can be referred to.")
+		}
+		if doc.locals[second] == nil {
+			return fail("Unknown local value", "There is no local value %q.%s", second, l.suggestName(second, sortedKeys(doc.locals), "The local values are", "Define it: locals { %s = … }."))
+		}
+		return "local." + second, true
+	case "runner":
+		if roots["runner"] {
+			return l.checkRunner(doc, t)
+		}
+	case "path":
+		if roots["path"] && second != "pipeline" {
+			return fail("Unknown path", "`path` has one member: path.pipeline, the pipeline's folder.")
+		}
+	case "matrix":
+		if roots["each"] && !roots["matrix"] {
+			return fail("Reference not possible here", "This stage has no `matrix` block. With for_each the element is each.value and its key each.key.")
+		}
+	}
+	if roots[root] && root != "stage" {
+		return "", true
+	}
+	if why := misplaced[root]; why != "" {
+		return fail("Reference not possible here", "%s", why)
+	}
+	return l.checkStageName(doc, t, roots)
+}
+
+// misplaced says where roots that cannot be used everywhere belong.
+var misplaced = map[string]string{
+	"each":   "`each` stands for the element of a for_each or matrix, and this stage has neither. (Within for_each and matrix themselves it cannot be used either.)",
+	"matrix": "`matrix` stands for the combination of a stage with a block matrix { … }, and this stage has none.",
+	"self":   "`self` stands for the finished stage and can be used in its `require` blocks only.",
+	"input":  "`input` stands for the paths of a program's inputs and can be used in the arguments of an exec stage only.",
+	"output": "`output` stands for the paths of a program's outputs and can be used in the arguments of an exec stage only.",
+	"runner": "A runner can only be named by the argument `runner` of a stage.",
+	"path":   "Here only variables can be referred to.",
+}
+
+func (l *loader) suggestName(given string, names []string, intro, declare string) string {
+	if s := suggestion(given, names, intro); s != "" {
+		return s
+	}
+	if len(names) == 0 && hclsyntax.ValidIdentifier(given) {
+		return " " + fmt.Sprintf(declare, given)
+	}
+	return ""
+}
+
+func (l *loader) checkRunner(doc *document, t hcl.Traversal) (string, bool) {
+	name := stepName(t, 1) + "." + stepName(t, 2)
+	if len(t) == 3 && doc.runners[name] != nil || name == "local.default" {
+		return "runner." + name, true
+	}
+	l.problemf(t.SourceRange(), "Unknown runner", "There is no runner %q.%s A runner is declared by a block runner \"TYPE\" \"NAME\" { … } and named runner.TYPE.NAME.", strings.Trim(name, "."), suggestion(name, sortedKeys(doc.runners), "The runners are"))
+	return "", false
+}
+
+func (l *loader) checkStageName(doc *document, t hcl.Traversal, roots map[string]bool) (string, bool) {
+	root, label := t.RootName(), stepName(t, 1)
+	kinds := map[string]bool{}
+	var labels []string
+	for _, address := range sortedKeys(doc.stages) {
+		s := doc.stages[address]
+		kinds[s.kind.Name] = true
+		if s.kind.Name == root {
+			labels = append(labels, s.label)
+		}
+	}
+	address := root + "." + label
+	fail := func(summary, format string, args ...any) (string, bool) {
+		l.problemf(t.SourceRange(), summary, format, args...)
+		return "", false
+	}
+	switch {
+	case doc.stages[address] != nil && !roots["stage"]:
+		return fail("Reference not possible here", "Stages cannot be referred to here, because this must be known before any stage runs. Use a variable, a local value or a fixed value.")
+	case doc.stages[address] != nil:
+		return address, true
+	case l.broken[address]:
+		return "", false
+	case label == "" && (kinds[root] || l.catalog.Lookup(root) != nil):
+		return fail("Incomplete reference", "A stage is referred to by its kind and its name, and an output by %s.NAME.OUTPUT.%s", root, suggestion("", labels, "The stages of this kind are"))
+	case kinds[root] || l.catalog.Lookup(root) != nil:
+		if other := stageNamed(doc, label); other != "" && len(labels) == 0 {
+			return fail("Reference to a missing stage", "There is no stage %s. Did you mean %q?", address, other)
+		}
+		none := ""
+		if len(labels) == 0 {
+			none = fmt.Sprintf(" The pipeline has no stage of the kind %s.", root)
+		}
+		return fail("Reference to a missing stage", "There is no stage %s.%s%s", address, none, suggestion(label, labels, "The stages of this kind are"))
+	}
+	names := append(sortedKeys(kinds), "var", "local", "path")
+	sort.Strings(names)
+	return fail("Unknown name", "There is nothing called %q.%s A text is written in quotation marks; a stage is referred to by KIND.NAME, a variable by var.NAME.", root, suggestion(root, names, ""))
+}
+
+func stageNamed(doc *document, label string) string {
+	for _, address := range sortedKeys(doc.stages) {
+		if doc.stages[address].label == label {
+			return address
+		}
+	}
+	return ""
+}
+
+// checkOutput checks the steps of a reference that follow a stage's name.
+func (l *loader) checkOutput(t hcl.Traversal, v *view, address string) bool {
+	rest := t[2:]
+	fail := func(summary, format string, args ...any) bool {
+		l.problem(t.SourceRange(), address, summary, fmt.Sprintf(format, args...))
+		return false
+	}
+	if v.Fanned && len(rest) > 0 {
+		var keys []string
+		known := false
+		for _, in := range v.Instances {
+			keys = append(keys, in.Key)
+			known = known || in.Key == stepName(rest, 0)
+		}
+		switch step := rest[0].(type) {
+		case hcl.TraverseAttr:
+			return fail("Reference to many stages", "%s is made several times, by for_each or matrix. Name one of them, %s[%q].%s, or collect all with values(%s)[*].%s.", v.Address, v.Address, firstOf(keys), step.Name, v.Address, step.Name)
+		case hcl.TraverseIndex:
+			if !known {
+				return fail("Reference to a missing stage", "There is no %s[%q].%s", v.Address, stepName(rest, 0), suggestion(stepName(rest, 0), keys, "The keys are"))
+			}
+		}
+		rest = rest[1:]
+	}
+	return l.checkMember(t, rest, v, address)
+}
+
+func firstOf(list []string) string {
+	if len(list) == 0 {
+		return "KEY"
+	}
+	return list[0]
+}
+
+// checkMember follows the steps through the outputs, whose names may have several parts.
+func (l *loader) checkMember(t, rest hcl.Traversal, v *view, address string) bool {
+	if v.Open || len(rest) == 0 || len(v.Instances) == 0 {
+		return true
+	}
+	names := v.names()
+	path := ""
+	for i := range rest {
+		path = strings.TrimPrefix(path+"."+stepName(rest, i), ".")
+		inner := false
+		for _, n := range names {
+			if n == path {
+				return true
+			}
+			inner = inner || strings.HasPrefix(n, path+".")
+		}
+		if !inner {
+			l.problem(t.SourceRange(), address, "Reference to a missing output", fmt.Sprintf("%s has no output or value %q.%s", v.Address, path, suggestion(path, names, "It has")))
+			return false
+		}
+	}
+	return true
+}
+
+// order returns the units so that each comes after what it refers to. Cycles are reported, and their units left out
+// and marked as broken.
+func (l *loader) order(units map[string]*unit) []*unit {
+	waits := map[string]int{}
+	readers := map[string][]string{}
+	var ready []string
+	for _, name := range sortedKeys(units) {
+		for ref := range units[name].refs {
+			if units[ref] != nil {
+				waits[name]++
+				readers[ref] = append(readers[ref], name)
+			}
+		}
+		if waits[name] == 0 {
+			ready = append(ready, name)
+		}
+	}
+	release := func(name string) {
+		for _, r := range readers[name] {
+			if waits[r]--; waits[r] == 0 {
+				ready = append(ready, r)
+			}
+		}
+		delete(waits, name)
+	}
+	var out []*unit
+	for {
+		for ; len(ready) > 0; ready = ready[1:] {
+			out = append(out, units[ready[0]])
+			release(ready[0])
+		}
+		cycle := findCycle(units, waits)
+		if cycle == nil {
+			return out
+		}
+		l.reportCycle(units, cycle)
+		for _, name := range cycle {
+			l.broken[name] = true
+			waits[name] = -1 // never ready again
+		}
+		for _, name := range cycle {
+			release(name)
+		}
+	}
+}
+
+// findCycle returns the shortest cycle through the first unit, by place, that lies on one; nil when none waits.
+func findCycle(units map[string]*unit, waits map[string]int) []string {
+	var names []string
+	for name, n := range waits {
+		if n > 0 {
+			names = append(names, name)
+		}
+	}
+	sort.Slice(names, func(i, j int) bool {
+		a, b := units[names[i]].at, units[names[j]].at
+		if a.Filename != b.Filename {
+			return a.Filename < b.Filename
+		}
+		return a.Start.Byte < b.Start.Byte
+	})
+	for _, name := range names {
+		if cycle := cycleThrough(units, waits, name); cycle != nil {
+			return cycle
+		}
+	}
+	return nil
+}
+
+// cycleThrough searches breadth first from start along references, back to start.
+func cycleThrough(units map[string]*unit, waits map[string]int, start string) []string {
+	from := map[string]string{}
+	for queue := []string{start}; len(queue) > 0; queue = queue[1:] {
+		for _, ref := range sortedKeys(units[queue[0]].refs) {
+			if ref == start {
+				var cycle []string
+				for name := queue[0]; name != start; name = from[name] {
+					cycle = append([]string{name}, cycle...)
+				}
+				return append([]string{start}, cycle...)
+			}
+			if _, seen := from[ref]; !seen && waits[ref] > 0 {
+				from[ref] = queue[0]
+				queue = append(queue, ref)
+			}
+		}
+	}
+	return nil
+}
+
+func (l *loader) reportCycle(units map[string]*unit, cycle []string) {
+	next := cycle[0]
+	if len(cycle) > 1 {
+		next = cycle[1]
+	}
+	path := strings.Join(append(append([]string{}, cycle...), cycle[0]), " → ")
+	detail := fmt.Sprintf("These refer to each other in a circle, so none can come first: %s. Take one of the references out.", path)
+	if len(cycle) == 1 {
+		detail = fmt.Sprintf("%s refers to itself. In a `require` block the finished stage is `self`; a stage that is made several times cannot refer to its other instances.", cycle[0])
+	}
+	l.problem(units[cycle[0]].refs[next], "", "References in a circle", detail)
+}
