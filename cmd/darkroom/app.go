@@ -78,6 +78,7 @@ lacks something, 130 interrupted.`,
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.stagesCommand(),
+		a.initCommand(),
 		a.doctorCommand(),
 		a.versionCommand(),
 	}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/darkroom-dev/darkroom/cmd/live"
+	"github.com/darkroom-dev/darkroom/engine"
+	"github.com/darkroom-dev/darkroom/stages"
+)
+
+// watcher shows a run while it goes on. The engine calls event from one goroutine at a time.
+type watcher interface {
+	event(engine.Event)
+	close()
+}
+
+// newWatcher chooses how a run is shown: events for programs, a live block on a terminal, else plain lines.
+func (a *app) newWatcher(stageCount int, verbose bool) watcher {
+	switch {
+	case a.json:
+		return &jsonWatcher{a: a}
+	case isTerminal(a.out) && os.Getenv("TERM") != "dumb":
+		return a.newLiveWatcher(stageCount, verbose)
+	}
+	return &plainWatcher{a: a, verbose: verbose, phase: map[string]string{}}
+}
+
+// jsonWatcher prints an event a line.
+type jsonWatcher struct {
+	a  *app
+	mu sync.Mutex // guards the stream
+}
+
+func (w *jsonWatcher) event(e engine.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_ = w.a.printJSONLine(e)
+}
+
+func (w *jsonWatcher) close() {}
+
+// printJSONLine writes v as one line.
+func (a *app) printJSONLine(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// plainWatcher prints lines that a log keeps: no control codes, one line for each thing that happened, and for a running
+// stage one for each phase.
+type plainWatcher struct {
+	a       *app
+	verbose bool
+
+	mu    sync.Mutex        // guards phase and the stream
+	phase map[string]string // the phase last printed, by address
+}
+
+func (w *plainWatcher) event(e engine.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e.Event == "stage_progress" {
+		if e.Progress == nil || e.Progress.Phase == "" || e.Progress.Phase == w.phase[e.Address] {
+			return
+		}
+		w.phase[e.Address] = e.Progress.Phase
+		fmt.Fprintf(w.a.out, "%s: %s\n", e.Address, live.Summary(*e.Progress))
+		return
+	}
+	for _, line := range w.a.eventLines(e, w.verbose) {
+		fmt.Fprintln(w.a.out, line)
+	}
+}
+
+func (w *plainWatcher) close() {}
+
+// liveWatcher keeps a block of running stages at the bottom of the terminal.
+type liveWatcher struct {
+	a       *app
+	display *live.Display
+	verbose bool
+	started time.Time
+
+	mu          sync.Mutex // guards what follows
+	total, done int
+	running     int
+}
+
+func (a *app) newLiveWatcher(total int, verbose bool) *liveWatcher {
+	size := func() (int, int) {
+		if f, ok := a.out.(*os.File); ok {
+			if columns, rows, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+				return columns, rows
+			}
+		}
+		return 80, 24
+	}
+	w := &liveWatcher{a: a, verbose: verbose, total: total, started: time.Now()}
+	w.display = live.New(a.out, live.Options{Color: a.colored(a.out), Size: size})
+	return w
+}
+
+func (w *liveWatcher) event(e engine.Event) {
+	w.mu.Lock()
+	switch e.Event {
+	case "stage_started":
+		w.running++
+		w.display.Start(e.Address)
+	case "stage_finished", "stage_failed":
+		w.running--
+		w.done++
+		w.display.End(e.Address)
+	case "stage_reused", "stage_skipped":
+		w.done++
+	}
+	w.display.Footer(w.a.paint(w.a.out, dim, fmt.Sprintf("%d of %d stages done, %d running, %s", w.done, w.total, w.running, live.Clock(time.Since(w.started)))))
+	w.mu.Unlock()
+	if e.Event == "stage_progress" {
+		if e.Progress != nil {
+			w.display.Update(e.Address, *e.Progress)
+		}
+		return
+	}
+	if lines := w.a.eventLines(e, w.verbose); len(lines) > 0 {
+		w.display.Print(lines...)
+	}
+}
+
+func (w *liveWatcher) close() { w.display.Close() }
+
+// eventLines are the lines that stay of an event; none for most.
+func (a *app) eventLines(e engine.Event, verbose bool) []string {
+	address := a.paint(a.out, bold, live.Clean(e.Address))
+	switch e.Event {
+	case "stage_reused":
+		return []string{a.paint(a.out, dim, "= ") + address + a.paint(a.out, dim, "  reused")}
+	case "stage_started":
+		if !verbose && isTerminal(a.out) {
+			return nil
+		}
+		return []string{"> " + address + "  " + reasonsText(e.Reasons)}
+	case "stage_finished":
+		return []string{a.paint(a.out, green, "✓ ") + address + "  " + secondsText(e.Took) + a.paint(a.out, dim, scalarsText(e.Values))}
+	case "stage_failed":
+		return append([]string{a.paint(a.out, red, "✗ ") + address + "  " + a.paint(a.out, red, "failed")}, indented(e.Error)...)
+	case "stage_skipped":
+		return []string{a.paint(a.out, yellow, "- ") + address + "  not run" + detail(e.Error)}
+	case "stage_retry":
+		return []string{a.paint(a.out, yellow, "↻ ") + address + "  tried again" + detail(e.Error)}
+	case "requirement_failed":
+		return append([]string{a.paint(a.out, red, "✗ ") + address + "  " + a.paint(a.out, red, "requirement failed")}, indented(e.Error)...)
+	case "blob_damaged":
+		return []string{a.paint(a.out, yellow, "! ") + address + "  a stored artifact is damaged" + detail(e.Error)}
+	case "waiting_for_lease":
+		return []string{a.paint(a.out, dim, "… ") + address + a.paint(a.out, dim, "  waits for another run that is making the same result")}
+	case "stage_log":
+		if verbose {
+			return []string{a.paint(a.out, dim, "| ") + address + a.paint(a.out, dim, "  "+live.Clean(e.Line))}
+		}
+	}
+	return nil
+}
+
+func detail(text string) string {
+	if text == "" {
+		return ""
+	}
+	return ": " + live.Clean(text)
+}
+
+func indented(text string) []string {
+	var lines []string
+	for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
+		if line = live.Clean(line); line != "" {
+			lines = append(lines, "    "+line)
+		}
+	}
+	return lines
+}
+
+// scalarsText names the numbers and short texts among a stage's values.
+func scalarsText(values map[string]any) string {
+	var parts []string
+	for _, name := range sortedKeys(values) {
+		switch v := values[name].(type) {
+		case float64, bool:
+			parts = append(parts, name+" "+valueText(v))
+		case string:
+			if len(v) <= 24 {
+				parts = append(parts, name+" "+live.Clean(v))
+			}
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	const most = 5
+	if len(parts) > most {
+		parts = append(parts[:most], "…")
+	}
+	return "  " + strings.Join(parts, ", ")
+}
+
+func secondsText(s float64) string {
+	switch {
+	case s < 9.95:
+		return fmt.Sprintf("%.1f s", s)
+	case s < 60:
+		return fmt.Sprintf("%.0f s", s)
+	}
+	return live.Clock(time.Duration(s * float64(time.Second)))
+}
+
+func problemLine(p stages.Problem) string { return p.Summary + ": " + p.Detail }
