@@ -81,6 +81,9 @@ func TestElements(t *testing.T) {
 			p.Lines(LinePlot{Title: "Loss", X: Axis{Name: "epoch"}, Y: Axis{Name: "loss", Zero: true},
 				Series: []Series{{Name: "training", Y: []float64{1.5, math.NaN(), 0.5}}, {Name: "validation", Y: []float64{1.75, 1, 0.75}}}, Marks: []Mark{{3, "best"}}})
 		},
+		"plots": func(p *Page) {
+			p.Plots(LinePlot{Title: "Loss", Series: []Series{{Name: "loss", Y: []float64{2, 1}}}}, LinePlot{Title: "Rate", Y: Axis{Log: true}, Series: []Series{{Name: "rate", Y: []float64{0.1, 0.001}}}})
+		},
 		"bars": func(p *Page) {
 			p.Bars(BarChart{Title: "Images", Bars: []Bar{{Name: "a", Value: 30, Text: "30"}, {Name: "b", Value: 60}}})
 		},

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -52,6 +53,27 @@ const seriesColors = 8
 
 // Lines adds a line plot, followed by its numbers in a folded table.
 func (p *Page) Lines(l LinePlot) {
+	p.Plots(l)
+}
+
+// Plots adds line plots side by side where the page is wide enough, such as the curves of one training, followed by
+// the numbers of each in a folded table.
+func (p *Page) Plots(plots ...LinePlot) {
+	if len(plots) > 1 {
+		p.add("open", "plots")
+	}
+	for i := range plots {
+		plots[i].Series = slices.Clone(plots[i].Series) // positions are filled in below
+		p.plot(plots[i])
+	}
+	if len(plots) > 1 {
+		p.add("close", nil)
+	}
+}
+
+func (p *Page) plot(l LinePlot) {
+	p.add("open", "plotted")
+	defer p.add("close", nil)
 	for i := range l.Series {
 		s := &l.Series[i]
 		if s.X == nil {
@@ -77,7 +99,7 @@ func (p *Page) Lines(l LinePlot) {
 	xs.finish(false)
 	ys.finish(true)
 	p.add("lines", map[string]any{
-		"Title": l.Title, "X": l.X.Name, "Y": l.Y.Name, "XTicks": xs.ticks(6, false), "YTicks": ys.ticks(5, true),
+		"Title": l.Title, "X": l.X.Name, "Y": l.Y.Name, "XTicks": xs.ticks(6, false), "YTicks": ys.ticks(6, true),
 		"Lines": plotLines(l.Series, xs, ys), "Marks": plotMarks(l.Marks, xs), "Key": len(l.Series) > 1,
 	})
 	p.plotTable(l, xs, ys)
@@ -185,7 +207,7 @@ func (s *scale) finish(round bool) {
 		s.low, s.high = s.low-pad, s.high+pad
 	}
 	if round && !s.Log {
-		step := niceStep((s.high-s.low)/4, s.whole)
+		step := niceStep((s.high-s.low)/5, s.whole)
 		s.low, s.high = math.Floor(s.low/step+1e-9)*step, math.Ceil(s.high/step-1e-9)*step
 	}
 }
