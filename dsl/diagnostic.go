@@ -159,7 +159,15 @@ func suggestion(given string, options []string, intro string) string {
 
 // closest returns the option nearest to given when few letters differ, "" otherwise.
 func closest(given string, options []string) string {
-	best, least := "", 1+min(3, max(1, len(given)/3))
+	// Two letters that changed places are two changes, and happen in short words too.
+	most := 3
+	switch {
+	case len(given) < 4:
+		most = 1
+	case len(given) < 9:
+		most = 2
+	}
+	best, least := "", most+1
 	for _, o := range options {
 		if d := levenshtein.Distance(strings.ToLower(given), strings.ToLower(o), nil); d < least {
 			best, least = o, d
