@@ -46,13 +46,6 @@ func (w *jsonWatcher) event(e engine.Event) {
 
 func (w *jsonWatcher) close() {}
 
-// printJSONLine writes v as one line.
-func (a *app) printJSONLine(v any) error {
-	enc := json.NewEncoder(a.out)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
-}
-
 // plainWatcher prints lines that a log keeps: no control codes, one line for each thing that happened, and for a running
 // stage one for each phase.
 type plainWatcher struct {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -77,8 +76,11 @@ lacks something, 130 interrupted.`,
 // commands lists the verbs in the order of the reference.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
-		a.stagesCommand(),
 		a.initCommand(),
+		a.validateCommand(),
+		a.fmtCommand(),
+		a.graphCommand(),
+		a.stagesCommand(),
 		a.doctorCommand(),
 		a.versionCommand(),
 	}
@@ -104,14 +106,6 @@ func suggestion(names []string) string {
 		return ""
 	}
 	return "; did you mean " + strings.Join(names, " or ") + "?"
-}
-
-// printJSON writes v as one indented document.
-func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.out)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
 }
 
 // colored reports whether w gets colour.
