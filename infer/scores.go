@@ -25,6 +25,9 @@ type Scores struct {
 	Macro, Weighted Average
 	// Balanced is the mean recall of the classes that have samples.
 	Balanced float64
+	// Rankings are per class, one against the rest, and MeanRanking their mean over the classes that have one.
+	Rankings    []Ranking
+	MeanRanking Ranking
 }
 
 // ClassScores are those of one class. A share whose denominator is 0 is 0.
@@ -82,6 +85,8 @@ func Score(logits []float32, labels []int32, classes int) (*Scores, error) {
 	s.Accuracy = s.TopK[0]
 	s.finishCalibration()
 	s.scoreClasses()
+	s.Rankings = rankClasses(logits, labels, classes)
+	s.MeanRanking = meanRanking(s.Rankings)
 	return s, nil
 }
 

@@ -62,6 +62,29 @@ func TestScoresByHand(t *testing.T) {
 	}
 }
 
+func TestRanking(t *testing.T) {
+	// scikit-learn's user guide: labels 0 0 1 1 with scores 0.1 0.4 0.35 0.8 have AUROC 0.75 and average precision 0.83….
+	r := rankScored([]scored{{0.1, false}, {0.4, false}, {0.35, true}, {0.8, true}})
+	if !near(r.AUROC, 0.75) || !near(r.AveragePrecision, 0.5+0.5*2/3) {
+		t.Errorf("ranking = %+v", r)
+	}
+	// One threshold for all: chance, and precision is the share of positives.
+	if r := rankScored([]scored{{0.5, true}, {0.5, false}, {0.5, false}, {0.5, false}}); !near(r.AUROC, 0.5) || !near(r.AveragePrecision, 0.25) {
+		t.Errorf("ranking of ties = %+v", r)
+	}
+	if r := rankScored([]scored{{0.5, true}}); !math.IsNaN(r.AUROC) || !math.IsNaN(r.AveragePrecision) {
+		t.Errorf("ranking without negatives = %+v", r)
+	}
+	s, err := Score([]float32{2, 1, 0, 2, 1, 1, 0, 3}, []int32{0, 1, 0, 1}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Margins for class 0 are 1, −2, 0, −3: the samples of class 0 are above the others.
+	if s.MeanRanking.AUROC != 1 || s.Rankings[1].AveragePrecision != 1 {
+		t.Errorf("rankings = %+v", s.Rankings)
+	}
+}
+
 func TestCalibrationBins(t *testing.T) {
 	// Two classes; confidence 0.9 twice (one right), 0.6 once (right).
 	lo, hi := float32(math.Log(9)), float32(math.Log(1.5))
