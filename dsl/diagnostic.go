@@ -2,10 +2,13 @@ package dsl
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/agext/levenshtein"
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/darkroom-dev/darkroom/artifact"
 )
 
 // Severity says whether a diagnostic stops the pipeline from being used.
@@ -133,8 +136,25 @@ func (l *loader) addHCL(diags hcl.Diagnostics, address string) {
 		} else if d.Context != nil {
 			rng = *d.Context
 		}
-		l.add(severity, rng, address, d.Summary, sentence(d.Detail))
+		summary, detail := d.Summary, sentence(d.Detail)
+		if notFinite.MatchString(detail) {
+			summary, detail = "Not a finite number", "This calculation has no finite result, such as 0/0 or the difference of two infinite numbers."
+		}
+		l.add(severity, rng, address, summary, detail)
 	}
+}
+
+// notFinite matches what the HCL library says of calculations such as 0/0.
+var notFinite = regexp.MustCompile(`can't (divide|multiply|add|subtract|compute|use) .*(zero|infinit)`)
+
+// syntaxErrors drops what follows from a text that does not end where it should: every further line looks wrong then.
+func syntaxErrors(diags hcl.Diagnostics) hcl.Diagnostics {
+	for i, d := range diags {
+		if d.Summary == "Invalid multi-line string" || d.Summary == "Unterminated template string" {
+			return diags[:i+1]
+		}
+	}
+	return diags
 }
 
 func sentence(text string) string {
@@ -146,7 +166,7 @@ func sentence(text string) string {
 }
 
 // suggestion is " Did you mean …?" when given is close to one of the options, else the list of them when it is short
-// enough to read, introduced by intro ("The arguments are").
+// enough to read, introduced by intro ("The variables:").
 func suggestion(given string, options []string, intro string) string {
 	if best := closest(given, options); best != "" {
 		return fmt.Sprintf(" Did you mean %q?", best)
@@ -155,6 +175,17 @@ func suggestion(given string, options []string, intro string) string {
 		return ""
 	}
 	return " " + intro + " " + listText(options) + "."
+}
+
+// withArticle is "a model", "an image", "metrics".
+func withArticle(t artifact.Type) string {
+	switch t {
+	case artifact.Metrics:
+		return string(t)
+	case artifact.Engine, artifact.Image:
+		return "an " + string(t)
+	}
+	return "a " + string(t)
 }
 
 // closest returns the option nearest to given when few letters differ, "" otherwise.

@@ -97,7 +97,7 @@ func (l *loader) collectStage(doc *document, b *hclsyntax.Block) {
 	if kind == nil {
 		names := append(l.catalog.Names(), "pipeline", "variable", "locals", "runner")
 		sort.Strings(names)
-		l.problemf(b.TypeRange, "Unknown kind of stage", "There is no kind of stage %q.%s `darkroom stages` describes them all.", b.Type, suggestion(b.Type, names, "A block is one of"))
+		l.problemf(b.TypeRange, "Unknown kind of stage", "There is no kind of stage %q.%s `darkroom stages` describes them all.", b.Type, suggestion(b.Type, names, "The kinds of blocks:"))
 		// References to it are not reported again.
 		if len(b.Labels) == 1 {
 			l.broken[b.Type+"."+b.Labels[0]] = true
@@ -183,7 +183,7 @@ func (l *loader) pipelineBlock(doc *document, p *engine.Pipeline) {
 			case "threads":
 				threads, _ = l.whole(a.Expr, v, "threads", 1, maxThreads, "")
 			default:
-				l.problemf(a.NameRange, "Unknown argument", "There is no argument %q here.%s", a.Name, suggestion(a.Name, known, "The block `pipeline` takes"))
+				l.problemf(a.NameRange, "Unknown argument", "There is no argument %q here.%s", a.Name, suggestion(a.Name, known, "The block `pipeline` takes:"))
 			}
 		}
 	}

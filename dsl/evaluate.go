@@ -11,17 +11,17 @@ func (l *loader) checkReferences(doc *document) {
 	doc.units = map[string]*unit{}
 	if doc.pipeline != nil {
 		for _, a := range sortedAttributes(doc.pipeline.Body) {
-			l.checkExpression(doc, a.Expr, fixedRoots)
+			l.checkExpression(doc, a.Expr, fixedRoots, "")
 		}
 	}
 	for name, a := range doc.locals {
 		l.localAt["local."+name] = a.Expr
-		doc.units["local."+name] = &unit{name: "local." + name, at: a.NameRange, refs: l.checkExpression(doc, a.Expr, plainRoots)}
+		doc.units["local."+name] = &unit{name: "local." + name, at: a.NameRange, refs: l.checkExpression(doc, a.Expr, plainRoots, "")}
 	}
 	for name, b := range doc.runners {
 		u := &unit{name: "runner." + name, at: b.DefRange(), refs: map[string]hcl.Range{}}
 		for _, a := range sortedAttributes(b.Body) {
-			u.add(l.checkExpression(doc, a.Expr, fixedRoots))
+			u.add(l.checkExpression(doc, a.Expr, fixedRoots, ""))
 		}
 		doc.units[u.name] = u
 	}
@@ -60,13 +60,13 @@ func (l *loader) checkStage(doc *document, s *stageBlock, u *unit) {
 	for _, a := range sortedAttributes(body) {
 		switch {
 		case a.Name == "for_each":
-			u.add(l.checkExpression(doc, a.Expr, plainRoots))
+			u.add(l.checkExpression(doc, a.Expr, plainRoots, u.name))
 		case a.Name == "runner":
-			u.add(l.checkExpression(doc, a.Expr, with(roots, runnerRoots)))
+			u.add(l.checkExpression(doc, a.Expr, with(roots, runnerRoots), u.name))
 		case isReserved(a.Name) || schema.Input(a.Name) != nil:
-			u.add(l.checkExpression(doc, a.Expr, roots))
+			u.add(l.checkExpression(doc, a.Expr, roots, u.name))
 		default:
-			u.add(l.checkExpression(doc, a.Expr, inner))
+			u.add(l.checkExpression(doc, a.Expr, inner, u.name))
 		}
 	}
 	for _, b := range body.Blocks {
@@ -85,7 +85,7 @@ func (l *loader) checkStage(doc *document, s *stageBlock, u *unit) {
 
 func (l *loader) checkBody(doc *document, body *hclsyntax.Body, roots map[string]bool, u *unit) {
 	for _, a := range sortedAttributes(body) {
-		u.add(l.checkExpression(doc, a.Expr, roots))
+		u.add(l.checkExpression(doc, a.Expr, roots, u.name))
 	}
 	for _, b := range body.Blocks {
 		l.checkBody(doc, b.Body, roots, u)

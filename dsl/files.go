@@ -102,7 +102,7 @@ func (l *loader) addText(name string, text []byte) {
 	l.files[name] = f
 	if l.checkText(f) {
 		parsed, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
-		l.addHCL(diags, "")
+		l.addHCL(syntaxErrors(diags), "")
 		if !diags.HasErrors() {
 			f.body = parsed.Body.(*hclsyntax.Body)
 		}

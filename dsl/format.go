@@ -18,7 +18,7 @@ func Format(src []byte, filename string) ([]byte, Diagnostics) {
 		return nil, l.finish()
 	}
 	if _, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos); diags.HasErrors() {
-		l.addHCL(diags, "")
+		l.addHCL(syntaxErrors(diags), "")
 		return nil, l.finish()
 	}
 	out := bytes.TrimRight(hclwrite.Format(src), "\n\r\t ")

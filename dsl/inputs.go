@@ -122,7 +122,7 @@ func (b *nodeBuilder) connect(a *hclsyntax.Attribute, p stages.Port, ref *refere
 		b.wrongArtifact(a.Expr, p, ref)
 		return
 	case p.Type == "" && p.List && !p.AnyTypes && first != nil && first.Type != "" && first.Type != edge.Type:
-		b.problem(a.Expr, "Mixed types of artifacts", "The input %q takes artifacts of one type, but this list holds a %s and a %s.", p.Name, first.Type, edge.Type)
+		b.problem(a.Expr, "Mixed types of artifacts", "The input %q takes artifacts of one type, but this list holds %s and %s.", p.Name, withArticle(first.Type), withArticle(edge.Type))
 		return
 	case p.Source && !edge.IsSource():
 		b.problem(a.Expr, "Wrong type of input", "The input %q takes a path of the project, but this is an output of %s.", p.Name, ref.From.Node)
@@ -145,16 +145,16 @@ func (b *nodeBuilder) wrongArtifact(expr hcl.Expression, p stages.Port, ref *ref
 	sort.Strings(fitting)
 	hint := fmt.Sprintf(" %s has no output of that type.", ref.From.Node)
 	if len(fitting) > 0 {
-		hint = fmt.Sprintf(" Of the outputs of %s, %s would fit.", ref.From.Node, listText(fitting))
+		hint = fmt.Sprintf(" Of the outputs of %s, %s would fit.", ref.From.Node, listText(written(fitting)))
 	}
-	b.problem(expr, "Artifact of the wrong type", "The input %q takes a %s, but %s.%s is a %s.%s", p.Name, p.Type, ref.From.Node, ref.From.Output, ref.Type, hint)
+	b.problem(expr, "Artifact of the wrong type", "The input %q takes %s, but %s.%s is %s.%s", p.Name, withArticle(p.Type), ref.From.Node, written([]string{ref.From.Output})[0], withArticle(ref.Type), hint)
 }
 
 // notAnArtifact explains what should have been written instead of a plain value or a whole stage.
 func (b *nodeBuilder) notAnArtifact(expr hcl.Expression, p *stages.Port, v cty.Value) {
 	want := "an artifact"
 	if p.Type != "" {
-		want = "a " + string(p.Type)
+		want = withArticle(p.Type)
 	}
 	refs := expr.Variables()
 	if len(refs) == 1 && b.l.views[refs[0].RootName()+"."+stepName(refs[0], 1)] != nil && v.Type().IsObjectType() {
@@ -162,7 +162,7 @@ func (b *nodeBuilder) notAnArtifact(expr hcl.Expression, p *stages.Port, v cty.V
 		var fitting []string
 		for _, o := range whole.Instances[0].Outputs {
 			if p.Type.Accepts(o.Type) || p.Type == "" {
-				fitting = append(fitting, o.Name)
+				fitting = append(fitting, written([]string{o.Name})...)
 			}
 		}
 		hint := "It has no such output."

@@ -113,7 +113,7 @@ func wrap(text string, width int) []string {
 			continue
 		}
 		line, n := "", 0
-		for _, word := range strings.Fields(paragraph) {
+		for _, word := range words(paragraph, width) {
 			size := utf8.RuneCountInString(word)
 			if n > 0 && n+1+size > width {
 				lines = append(lines, line)
@@ -127,4 +127,21 @@ func wrap(text string, width int) []string {
 		lines = append(lines, line)
 	}
 	return lines
+}
+
+// words splits text at blanks, but keeps `code` together where it fits on a line.
+func words(text string, width int) []string {
+	var out []string
+	inCode := false
+	for _, field := range strings.Fields(text) {
+		if n := len(out) - 1; inCode && utf8.RuneCountInString(out[n])+1+utf8.RuneCountInString(field) <= width {
+			out[n] += " " + field
+		} else {
+			out = append(out, field)
+		}
+		if strings.Count(field, "`")%2 == 1 {
+			inCode = !inCode
+		}
+	}
+	return out
 }

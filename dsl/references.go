@@ -38,10 +38,10 @@ func with(roots map[string]bool, more ...map[string]bool) map[string]bool {
 
 // checkExpression reports references to what is not there and returns the names it refers to: var.x, local.x,
 // runner.gpu.default, train.teacher.
-func (l *loader) checkExpression(doc *document, expr hcl.Expression, roots map[string]bool) map[string]hcl.Range {
+func (l *loader) checkExpression(doc *document, expr hcl.Expression, roots map[string]bool, address string) map[string]hcl.Range {
 	refs := map[string]hcl.Range{}
 	for _, t := range expr.Variables() {
-		name, ok := l.checkTraversal(doc, t, roots)
+		name, ok := l.checkTraversal(doc, t, roots, address)
 		if !ok {
 			l.refused[expr] = true
 		} else if name != "" {
@@ -54,16 +54,16 @@ func (l *loader) checkExpression(doc *document, expr hcl.Expression, roots map[s
 
 // checkTraversal checks the first steps of one reference. What follows a stage's name is checked when the stage has been
 // evaluated (checkOutput).
-func (l *loader) checkTraversal(doc *document, t hcl.Traversal, roots map[string]bool) (name string, ok bool) {
+func (l *loader) checkTraversal(doc *document, t hcl.Traversal, roots map[string]bool, address string) (name string, ok bool) {
 	root, second := t.RootName(), stepName(t, 1)
 	fail := func(summary, format string, args ...any) (string, bool) {
-		l.problemf(t.SourceRange(), summary, format, args...)
+		l.problem(t.SourceRange(), address, summary, fmt.Sprintf(format, args...))
 		return "", false
 	}
 	switch root {
 	case "var":
 		if doc.variables[second] == nil {
-			return fail("Unknown variable", "There is no variable %q.%s", second, l.suggestName(second, sortedKeys(doc.variables), "The variables are", "Declare it: variable %q { … }."))
+			return fail("Unknown variable", "There is no variable %q.%s", second, l.suggestName(second, sortedKeys(doc.variables), "The variables:", "Declare it: variable %q { … }."))
 		}
 		return "var." + second, true
 	case "local":
@@ -71,12 +71,12 @@ func (l *loader) checkTraversal(doc *document, t hcl.Traversal, roots map[string
 			return fail("Reference not possible here", "Here only variables can be referred to.")
 		}
 		if doc.locals[second] == nil {
-			return fail("Unknown local value", "There is no local value %q.%s", second, l.suggestName(second, sortedKeys(doc.locals), "The local values are", "Define it: locals { %s = … }."))
+			return fail("Unknown local value", "There is no local value %q.%s", second, l.suggestName(second, sortedKeys(doc.locals), "The local values:", "Define it: locals { %s = … }."))
 		}
 		return "local." + second, true
 	case "runner":
 		if roots["runner"] {
-			return l.checkRunner(doc, t)
+			return l.checkRunner(doc, t, address)
 		}
 	case "path":
 		if roots["path"] && second != "pipeline" {
@@ -93,7 +93,7 @@ func (l *loader) checkTraversal(doc *document, t hcl.Traversal, roots map[string
 	if why := misplaced[root]; why != "" {
 		return fail("Reference not possible here", "%s", why)
 	}
-	return l.checkStageName(doc, t, roots)
+	return l.checkStageName(doc, t, roots, address)
 }
 
 // misplaced says where roots that cannot be used everywhere belong.
@@ -117,16 +117,16 @@ func (l *loader) suggestName(given string, names []string, intro, declare string
 	return ""
 }
 
-func (l *loader) checkRunner(doc *document, t hcl.Traversal) (string, bool) {
+func (l *loader) checkRunner(doc *document, t hcl.Traversal, address string) (string, bool) {
 	name := stepName(t, 1) + "." + stepName(t, 2)
 	if len(t) == 3 && doc.runners[name] != nil || name == "local.default" {
 		return "runner." + name, true
 	}
-	l.problemf(t.SourceRange(), "Unknown runner", "There is no runner %q.%s A runner is declared by a block runner \"TYPE\" \"NAME\" { … } and named runner.TYPE.NAME.", strings.Trim(name, "."), suggestion(name, sortedKeys(doc.runners), "The runners are"))
+	l.problem(t.SourceRange(), address, "Unknown runner", fmt.Sprintf("There is no runner %q.%s A runner is declared by a block runner \"TYPE\" \"NAME\" { … } and named runner.TYPE.NAME.", strings.Trim(name, "."), suggestion(name, sortedKeys(doc.runners), "The runners:")))
 	return "", false
 }
 
-func (l *loader) checkStageName(doc *document, t hcl.Traversal, roots map[string]bool) (string, bool) {
+func (l *loader) checkStageName(doc *document, t hcl.Traversal, roots map[string]bool, user string) (string, bool) {
 	root, label := t.RootName(), stepName(t, 1)
 	kinds := map[string]bool{}
 	var labels []string
@@ -139,7 +139,7 @@ func (l *loader) checkStageName(doc *document, t hcl.Traversal, roots map[string
 	}
 	address := root + "." + label
 	fail := func(summary, format string, args ...any) (string, bool) {
-		l.problemf(t.SourceRange(), summary, format, args...)
+		l.problem(t.SourceRange(), user, summary, fmt.Sprintf(format, args...))
 		return "", false
 	}
 	switch {
@@ -150,7 +150,7 @@ func (l *loader) checkStageName(doc *document, t hcl.Traversal, roots map[string
 	case l.broken[address]:
 		return "", false
 	case label == "" && (kinds[root] || l.catalog.Lookup(root) != nil):
-		return fail("Incomplete reference", "A stage is referred to by its kind and its name, and an output by %s.NAME.OUTPUT.%s", root, suggestion("", labels, "The stages of this kind are"))
+		return fail("Incomplete reference", "A stage is referred to by its kind and its name, and an output by %s.NAME.OUTPUT.%s", root, suggestion("", labels, "The stages of this kind:"))
 	case kinds[root] || l.catalog.Lookup(root) != nil:
 		if other := stageNamed(doc, label); other != "" && len(labels) == 0 {
 			return fail("Reference to a missing stage", "There is no stage %s. Did you mean %q?", address, other)
@@ -159,9 +159,9 @@ func (l *loader) checkStageName(doc *document, t hcl.Traversal, roots map[string
 		if len(labels) == 0 {
 			none = fmt.Sprintf(" The pipeline has no stage of the kind %s.", root)
 		}
-		return fail("Reference to a missing stage", "There is no stage %s.%s%s", address, none, suggestion(label, labels, "The stages of this kind are"))
+		return fail("Reference to a missing stage", "There is no stage %s.%s%s", address, none, suggestion(label, labels, "The stages of this kind:"))
 	}
-	names := append(sortedKeys(kinds), "var", "local", "path")
+	names := append(l.catalog.Names(), "var", "local", "path")
 	sort.Strings(names)
 	return fail("Unknown name", "There is nothing called %q.%s A text is written in quotation marks; a stage is referred to by KIND.NAME, a variable by var.NAME.", root, suggestion(root, names, ""))
 }
@@ -194,7 +194,7 @@ func (l *loader) checkOutput(t hcl.Traversal, v *view, address string) bool {
 			return fail("Reference to many stages", "%s is made several times, by for_each or matrix. Name one of them, %s[%q].%s, or collect all with values(%s)[*].%s.", v.Address, v.Address, firstOf(keys), step.Name, v.Address, step.Name)
 		case hcl.TraverseIndex:
 			if !known {
-				return fail("Reference to a missing stage", "There is no %s[%q].%s", v.Address, stepName(rest, 0), suggestion(stepName(rest, 0), keys, "The keys are"))
+				return fail("Reference to a missing stage", "There is no %s[%q].%s", v.Address, stepName(rest, 0), suggestion(stepName(rest, 0), keys, "The keys:"))
 			}
 		}
 		rest = rest[1:]
@@ -202,11 +202,54 @@ func (l *loader) checkOutput(t hcl.Traversal, v *view, address string) bool {
 	return l.checkMember(t, rest, v, address)
 }
 
+// written returns names as they are written behind a stage's address: folds["0"].train.
+func written(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		parts := strings.Split(n, ".")
+		out[i] = parts[0]
+		for _, p := range parts[1:] {
+			if hclsyntax.ValidIdentifier(p) {
+				out[i] += "." + p
+			} else {
+				out[i] += fmt.Sprintf("[%q]", p)
+			}
+		}
+	}
+	return out
+}
+
 func firstOf(list []string) string {
 	if len(list) == 0 {
 		return "KEY"
 	}
 	return list[0]
+}
+
+// checkSplats reports train.sweep[*], which HCL takes for a list with one element, where values(train.sweep)[*] is meant.
+func (l *loader) checkSplats(expr hcl.Expression, address string) bool {
+	ok := true
+	node, isNode := expr.(hclsyntax.Node)
+	if !isNode {
+		return true
+	}
+	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
+		splat, isSplat := n.(*hclsyntax.SplatExpr)
+		if !isSplat {
+			return nil
+		}
+		source, isRef := splat.Source.(*hclsyntax.ScopeTraversalExpr)
+		if !isRef || len(source.Traversal) != 2 {
+			return nil
+		}
+		name := source.Traversal.RootName() + "." + stepName(source.Traversal, 1)
+		if v := l.views[name]; v != nil && v.Fanned {
+			l.problem(splat.Range(), address, "Reference to many stages", fmt.Sprintf("The instances of %s are a map by key, not a list. Collect them in order of their keys with values(%s)[*].", name, name))
+			ok = false
+		}
+		return nil
+	})
+	return ok
 }
 
 // checkMember follows the steps through the outputs, whose names may have several parts.
@@ -226,7 +269,7 @@ func (l *loader) checkMember(t, rest hcl.Traversal, v *view, address string) boo
 			inner = inner || strings.HasPrefix(n, path+".")
 		}
 		if !inner {
-			l.problem(t.SourceRange(), address, "Reference to a missing output", fmt.Sprintf("%s has no output or value %q.%s", v.Address, path, suggestion(path, names, "It has")))
+			l.problem(t.SourceRange(), address, "Reference to a missing output", fmt.Sprintf("%s has no output or value %q.%s", v.Address, path, suggestion(path, written(names), "It has")))
 			return false
 		}
 	}

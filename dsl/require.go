@@ -72,7 +72,7 @@ func (b *nodeBuilder) judge(expr hclsyntax.Expression, extra map[string]cty.Valu
 	if !ok {
 		return false
 	}
-	if v, err := convert.Convert(v, want); err != nil || v.IsKnown() && v.IsNull() {
+	if c, err := convert.Convert(v, want); err != nil || c.IsKnown() && c.IsNull() {
 		b.problem(expr, summary, "%s This is %s.", detail, typeWords(v))
 		return false
 	}

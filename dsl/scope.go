@@ -264,7 +264,7 @@ func (l *loader) eval(expr hcl.Expression, extra map[string]cty.Value, address s
 			ok = l.checkOutput(t, l.views[name], address) && ok
 		}
 	}
-	if !ok {
+	if !ok || !l.checkSplats(expr, address) {
 		return cty.NilVal, false
 	}
 	v, diags := expr.Value(l.scope(extra).context(expr, refs))

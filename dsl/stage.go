@@ -140,7 +140,7 @@ func problemDetail(p stages.Problem) string {
 	if p.Given == "" {
 		return detail
 	}
-	intro := "There are"
+	intro := "It takes:"
 	if p.Summary == "Unknown option" {
 		intro = "" // the detail lists them
 	}

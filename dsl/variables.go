@@ -37,9 +37,9 @@ func (l *loader) collectVariable(doc *document, b *hclsyntax.Block) {
 	doc.variables[name] = v
 	if a := b.Body.Attributes["type"]; a != nil {
 		typ, defaults, diags := typeexpr.TypeConstraintWithDefaults(a.Expr)
-		l.addHCL(diags, "")
 		if diags.HasErrors() {
 			l.broken["var."+name] = true
+			l.typeProblem(a.Expr, diags)
 		} else {
 			v.typ, v.defaults = typ, defaults
 		}
@@ -54,16 +54,27 @@ func (l *loader) collectVariable(doc *document, b *hclsyntax.Block) {
 				l.text(a.Expr, d, "description")
 			}
 		default:
-			l.problemf(a.NameRange, "Unknown argument", "There is no argument %q here.%s", a.Name, suggestion(a.Name, []string{"type", "default", "description"}, "A variable takes"))
+			l.problemf(a.NameRange, "Unknown argument", "There is no argument %q here.%s", a.Name, suggestion(a.Name, []string{"type", "default", "description"}, "A variable takes:"))
 		}
 	}
 	for _, n := range b.Body.Blocks {
 		if n.Type != "validation" || len(n.Labels) > 0 {
-			l.problemf(n.DefRange(), "Unknown block", "There is no block %q here.%s", n.Type, suggestion(n.Type, []string{"validation"}, "A variable takes"))
+			l.problemf(n.DefRange(), "Unknown block", "There is no block %q here.%s", n.Type, suggestion(n.Type, []string{"validation"}, "A variable takes:"))
 			continue
 		}
 		v.validation = append(v.validation, n)
 	}
+}
+
+// typeProblem reports a type that is none, with a suggestion where it is a single word.
+func (l *loader) typeProblem(expr hcl.Expression, diags hcl.Diagnostics) {
+	word := hcl.ExprAsKeyword(expr)
+	if word == "" {
+		l.addHCL(diags, "")
+		return
+	}
+	types := []string{"string", "number", "bool", "any", "list(string)", "set(string)", "map(number)", "object({ … })"}
+	l.problemf(expr.Range(), "Unknown type", "%q is not a type.%s", word, suggestion(word, types, "Types are written:"))
 }
 
 // variableDefault evaluates a default, which may use functions but no references.
@@ -133,7 +144,7 @@ func (l *loader) resolveVariables(doc *document, o Options) {
 		case !ok || name == "":
 			l.problemf(hcl.Range{}, "Malformed --var", "--var %s is not of the form NAME=VALUE.", entry)
 		case doc.variables[name] == nil:
-			detail := suggestion(name, names, "The variables are")
+			detail := suggestion(name, names, "The variables:")
 			if len(names) == 0 {
 				detail = " It declares none."
 			}
@@ -183,9 +194,16 @@ func parseAssigned(text string, typ cty.Type) (cty.Value, error) {
 	if typ == cty.String {
 		return cty.StringVal(text), nil
 	}
+	plain, plainErr := convert.Convert(cty.StringVal(strings.TrimSpace(text)), typ)
+	if plainErr == nil && typ.IsPrimitiveType() {
+		return plain, nil
+	}
 	failed := func(reason string) (cty.Value, error) {
-		if typ == cty.DynamicPseudoType {
+		switch {
+		case typ == cty.DynamicPseudoType:
 			return cty.StringVal(text), nil
+		case typ.IsPrimitiveType():
+			return cty.NilVal, fmt.Errorf("%q is not one", text)
 		}
 		return cty.NilVal, fmt.Errorf("%q %s", text, reason)
 	}
@@ -277,8 +295,8 @@ func (l *loader) validateVariable(doc *document, v *variable, b *hclsyntax.Block
 		return
 	}
 	vars := map[string]bool{"var": true}
-	l.checkExpression(doc, condition.Expr, vars)
-	l.checkExpression(doc, message.Expr, vars)
+	l.checkExpression(doc, condition.Expr, vars, "")
+	l.checkExpression(doc, message.Expr, vars, "")
 	val, ok := l.constant(condition.Expr, nil, "")
 	if !ok {
 		return
@@ -303,7 +321,7 @@ func (l *loader) knownOnly(body *hclsyntax.Body, block string, names ...string) 
 			known = known || n == a.Name
 		}
 		if !known {
-			l.problemf(a.NameRange, "Unknown argument", "There is no argument %q here.%s", a.Name, suggestion(a.Name, names, "The block `"+block+"` takes"))
+			l.problemf(a.NameRange, "Unknown argument", "There is no argument %q here.%s", a.Name, suggestion(a.Name, names, "The block `"+block+"` takes:"))
 		}
 	}
 }
