@@ -2,6 +2,7 @@ package dsl
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
@@ -104,6 +105,7 @@ func (b *nodeBuilder) decode(args *arguments, report bool) {
 	b.schema = schema
 	b.shaped = !shapes || !stages.HasErrors(problems) && !args.failed
 	if len(args.pending) > 0 {
+		b.shaped = b.shaped && (!shapes || sameOutputs(schema, b.s.kind.New(), args.other, b.connected))
 		// Rules across arguments would judge the stand-ins.
 		_, problems = stages.Decode(declared{b.s.kind.New()}, args.args, b.connected)
 	}
@@ -121,6 +123,12 @@ func (b *nodeBuilder) decode(args *arguments, report bool) {
 	if !b.shaped && n == 0 && !args.failed {
 		b.l.problem(b.s.block.DefRange(), b.id, "Outputs not known yet", "The outputs of this stage follow from arguments that depend on what other stages report. They must be known when the pipeline is loaded: use variables or fixed values for these arguments.")
 	}
+}
+
+// sameOutputs reports whether other stand-ins give the same outputs, so that these do not depend on what is not known.
+func sameOutputs(s *stages.Schema, stage stages.Stage, args stages.Args, connected map[string]bool) bool {
+	other, problems := stages.Decode(stage, args, connected)
+	return !stages.HasErrors(problems) && slices.EqualFunc(s.Outputs, other.Outputs, func(a, b *stages.Port) bool { return *a == *b })
 }
 
 // declared hides everything of a stage but its declaration.
@@ -150,6 +158,7 @@ func problemDetail(p stages.Problem) string {
 // arguments are a body's arguments: what is known, and expressions for what is not.
 type arguments struct {
 	args     stages.Args // with stand-ins for what is not known
+	other    stages.Args // the same with other stand-ins
 	template template
 	exprs    []hclsyntax.Expression // that wait for values
 	pending  map[string]bool        // by path: whether the stand-in has the type of what will come
@@ -160,7 +169,7 @@ func (a *arguments) waits() bool { return len(a.exprs) > 0 }
 
 // arguments evaluates a body's arguments and nested blocks. schema is nil below the top level, where there are no inputs.
 func (b *nodeBuilder) arguments(body *hclsyntax.Body, schema *stages.Schema, prefix string) *arguments {
-	out := &arguments{args: stages.Args{Values: map[string]any{}}, pending: map[string]bool{}, template: template{Values: map[string]any{}, Exprs: map[string]expression{}}}
+	out := &arguments{args: stages.Args{Values: map[string]any{}}, other: stages.Args{Values: map[string]any{}}, pending: map[string]bool{}, template: template{Values: map[string]any{}, Exprs: map[string]expression{}}}
 	for _, a := range sortedAttributes(body) {
 		if schema != nil && (isReserved(a.Name) || schema.Input(a.Name) != nil || b.connected[a.Name]) {
 			continue
@@ -185,6 +194,7 @@ func (b *nodeBuilder) arguments(body *hclsyntax.Body, schema *stages.Schema, pre
 		}
 		inner := b.arguments(n.Body, nil, at+".")
 		out.args.Blocks = append(out.args.Blocks, stages.BlockArgs{Type: n.Type, Label: label, Args: inner.args})
+		out.other.Blocks = append(out.other.Blocks, stages.BlockArgs{Type: n.Type, Label: label, Args: inner.other})
 		out.template.Blocks = append(out.template.Blocks, blockTemplate{Type: n.Type, Label: label, Template: inner.template})
 		out.exprs = append(out.exprs, inner.exprs...)
 		out.failed = out.failed || inner.failed
@@ -213,14 +223,16 @@ func (b *nodeBuilder) argument(out *arguments, a *hclsyntax.Attribute, schema *s
 	switch {
 	case !ok:
 		out.failed = true
-		out.args.Values[a.Name], _ = standIn(cty.DynamicVal, arg)
+		out.args.Values[a.Name], _ = standIn(cty.DynamicVal, arg, 0)
+		out.other.Values[a.Name] = out.args.Values[a.Name]
 		out.pending[prefix+a.Name] = false
 	case v.IsWhollyKnown():
 		plain, _ := toAny(v)
-		out.args.Values[a.Name], out.template.Values[a.Name] = plain, plain
+		out.args.Values[a.Name], out.other.Values[a.Name], out.template.Values[a.Name] = plain, plain, plain
 	default:
-		stand, typed := standIn(v, arg)
+		stand, typed := standIn(v, arg, 0)
 		out.args.Values[a.Name] = stand
+		out.other.Values[a.Name], _ = standIn(v, arg, 1)
 		out.pending[prefix+a.Name] = typed
 		out.template.Exprs[a.Name] = b.l.expression(a.Expr)
 		out.exprs = append(out.exprs, a.Expr)

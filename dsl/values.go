@@ -98,19 +98,19 @@ func holdsArtifact(v cty.Value) bool {
 
 // standIn is toAny with unknown parts replaced by values that the argument a would take, so that everything else about a
 // stage can be checked before the real ones are known. typed is false when a replaced part may be of any type. a is nil
-// in nested blocks.
-func standIn(v cty.Value, a *stages.Arg) (plain any, typed bool) {
+// in nested blocks. The variants 0 and 1 are different values where a leaves room for that.
+func standIn(v cty.Value, a *stages.Arg, variant int) (plain any, typed bool) {
 	want := stages.Any
 	if a != nil {
 		want = a.Type
 	}
-	return standInOf(v, a, want)
+	return standInOf(v, a, want, variant)
 }
 
-func standInOf(v cty.Value, a *stages.Arg, want stages.ValueType) (plain any, typed bool) {
+func standInOf(v cty.Value, a *stages.Arg, want stages.ValueType, variant int) (plain any, typed bool) {
 	switch {
 	case !v.IsKnown():
-		return standInFor(v.Type(), a, want)
+		return standInFor(v.Type(), a, want, variant)
 	case v.IsNull() || v.Type().IsCapsuleType() || !v.CanIterateElements():
 		plain, _ = toAny(v)
 		return plain, true
@@ -118,7 +118,7 @@ func standInOf(v cty.Value, a *stages.Arg, want stages.ValueType) (plain any, ty
 		out, typed := map[string]any{}, true
 		for it := v.ElementIterator(); it.Next(); {
 			k, e := it.Element()
-			p, t := standInOf(e, a, elementOf(want))
+			p, t := standInOf(e, a, elementOf(want), variant)
 			out[k.AsString()], typed = p, typed && t
 		}
 		return out, typed
@@ -126,7 +126,7 @@ func standInOf(v cty.Value, a *stages.Arg, want stages.ValueType) (plain any, ty
 	out, typed := []any{}, true
 	for it := v.ElementIterator(); it.Next(); {
 		_, e := it.Element()
-		p, t := standInOf(e, a, elementOf(want))
+		p, t := standInOf(e, a, elementOf(want), variant)
 		out, typed = append(out, p), typed && t
 	}
 	return out, typed
@@ -144,43 +144,44 @@ func elementOf(t stages.ValueType) stages.ValueType {
 }
 
 // standInFor makes a value of type t; where that is not known, one of type want.
-func standInFor(t cty.Type, a *stages.Arg, want stages.ValueType) (plain any, typed bool) {
+func standInFor(t cty.Type, a *stages.Arg, want stages.ValueType, variant int) (plain any, typed bool) {
 	if t == cty.DynamicPseudoType {
 		if t = valueType(want); t == cty.DynamicPseudoType {
 			t = cty.Number
 		}
-		plain, _ = standInFor(t, a, want)
+		plain, _ = standInFor(t, a, want, variant)
 		return plain, false
 	}
 	switch {
 	case t == cty.String:
 		if a != nil && len(a.Options) > 0 {
-			return a.Options[0], true
+			return a.Options[min(variant, len(a.Options)-1)], true
 		}
-		return "pending", true
+		return [2]string{"pending", "waiting"}[variant], true
 	case t == cty.Bool:
-		return true, true
+		return variant == 0, true
 	case t.IsListType() || t.IsSetType():
-		e, typed := standInFor(t.ElementType(), a, elementOf(want))
+		e, typed := standInFor(t.ElementType(), a, elementOf(want), variant)
 		return []any{e}, typed
 	case t.IsMapType():
-		e, typed := standInFor(t.ElementType(), a, elementOf(want))
+		e, typed := standInFor(t.ElementType(), a, elementOf(want), variant)
 		return map[string]any{"pending": e}, typed
 	case t == cty.Number && a != nil:
-		return numberWithin(a), true
+		return numberWithin(a, variant), true
 	}
-	return 1.0, t == cty.Number
+	return float64(1 + variant), t == cty.Number
 }
 
 // numberWithin returns a number that a's bounds allow, a whole one where there is one.
-func numberWithin(a *stages.Arg) float64 {
-	fits := func(f float64) bool {
-		return f >= a.Low && f <= a.High && !(a.LowOpen && f == a.Low) && !(a.HighOpen && f == a.High)
-	}
-	for _, f := range []float64{1, 0, a.Low, a.High, a.Low + 1, a.High - 1, (a.Low + a.High) / 2} {
-		if fits(f) {
-			return f
+func numberWithin(a *stages.Arg, variant int) float64 {
+	var fit []float64
+	for _, f := range []float64{1, 2, 0, a.Low, a.High, a.Low + 1, a.High - 1, (a.Low + a.High) / 2} {
+		if f >= a.Low && f <= a.High && !(a.LowOpen && f == a.Low) && !(a.HighOpen && f == a.High) {
+			fit = append(fit, f)
 		}
 	}
-	return 1
+	if len(fit) == 0 {
+		return 1
+	}
+	return fit[min(variant, len(fit)-1)]
 }
