@@ -24,7 +24,8 @@ const (
 type matrixCell struct {
 	X, Y, Opacity, Title, Text string
 	TextX, TextY               string
-	Wrong, Strong              bool
+	Wrong                      bool
+	Strength                   string // "", medium or strong, for a text colour that can be read on it
 }
 
 type matrixLabel struct{ At, Text, Full string }
@@ -112,7 +113,7 @@ func (m Matrix) cells(left, top, cell float64) []matrixCell {
 			share := float64(count) / float64(sum)
 			opacity := m.opacity(t, p, share)
 			x, y := left+float64(p)*cell, top+float64(t)*cell
-			cells = append(cells, matrixCell{X: decimal(x), Y: decimal(y), Opacity: decimal(opacity), Wrong: t != p, Strong: opacity > 0.55,
+			cells = append(cells, matrixCell{X: decimal(x), Y: decimal(y), Opacity: decimal(opacity), Wrong: t != p, Strength: strength(opacity),
 				TextX: decimal(x + cell/2), TextY: decimal(y + cell/2 + 4), Text: fmt.Sprint(count),
 				Title: fmt.Sprintf("%s taken for %s: %d (%s)", m.Classes[t], m.Classes[p], count, Percent(share))})
 		}
@@ -126,6 +127,18 @@ func (m Matrix) opacity(t, p int, share float64) float64 {
 		return 0.06 + 0.94*share
 	}
 	return 0.06 + 0.94*math.Sqrt(share)
+}
+
+// strength sorts opacities by the text colour that they need: a strong cell takes the colour of the paper, a medium one
+// does in the dark style only.
+func strength(opacity float64) string {
+	switch {
+	case opacity >= 0.85:
+		return "strong"
+	case opacity >= 0.62:
+		return "medium"
+	}
+	return ""
 }
 
 // picture draws one pixel a cell, transparent where there is nothing. (n, n)
