@@ -39,7 +39,7 @@ func describe(inputs, outputs []onnxruntime.InputOutputInfo, o Options) (Info, e
 // takeImageShape settles batch, channels, height and width from the input's dimensions, -1 where open, and the options.
 func (info *Info) takeImageShape(in onnxruntime.InputOutputInfo, o Options) error {
 	d := in.Dimensions
-	if d[1] > 4 && (d[3] == 1 || d[3] == 3) {
+	if d[1] != 1 && d[1] != 3 && (d[3] == 1 || d[3] == 3) {
 		return fmt.Errorf("its input %q has shape %s, channels last; export the model with (N, C, H, W)", in.Name, dimensionText(d))
 	}
 	if d[0] > 0 {

@@ -127,12 +127,15 @@ func TestRefusedModels(t *testing.T) {
 				{OpType: "Flatten", Input: []string{"float"}, Output: []string{"flat"}}, m.Graph.Node[1]}
 		}), Options{}, "not a float32 tensor"},
 		"channels last": {infertest.Linear{Channels: 8, Height: 8, Width: 3, Weights: [][]float32{make([]float32, 192)}}, Options{}, "channels last"},
-		"flat input":    {change(func(m *protos.ModelProto) { m.Graph.Input[0] = infertest.Port("image", protos.TensorProto_FLOAT, 0, 4) }), Options{}, "has shape (?, 4); images have (N, C, H, W)"},
-		"size":          {brightest(), Options{Height: 3, Width: 2, Channels: 1}, "it takes images with height 2, but these have 3"},
-		"open size":     {infertest.Linear{Channels: 1, Weights: [][]float32{{1}}}, Options{}, "leaves the height of images open"},
-		"channels":      {infertest.Linear{Channels: 2, Height: 1, Width: 1, Weights: [][]float32{{1, 1}}}, Options{}, "2 channels"},
-		"class count":   {infertest.Linear{Channels: 1, Height: 1, Width: 1, Weights: [][]float32{{1}}, Classes: []string{"a", "b"}}, Options{}, "it names 2 classes but gives 1 logits"},
-		"metadata":      {infertest.Linear{Channels: 1, Height: 1, Width: 1, Weights: [][]float32{{1}}, Properties: map[string]string{"darkroom.mean": "x"}}, Options{}, "darkroom.mean is not the JSON"},
+		"open and channels last": {change(func(m *protos.ModelProto) {
+			m.Graph.Input[0] = infertest.Port("image", protos.TensorProto_FLOAT, 0, 0, 0, 3)
+		}), Options{Channels: 3, Height: 2, Width: 2}, "channels last"},
+		"flat input":  {change(func(m *protos.ModelProto) { m.Graph.Input[0] = infertest.Port("image", protos.TensorProto_FLOAT, 0, 4) }), Options{}, "has shape (?, 4); images have (N, C, H, W)"},
+		"size":        {brightest(), Options{Height: 3, Width: 2, Channels: 1}, "it takes images with height 2, but these have 3"},
+		"open size":   {infertest.Linear{Channels: 1, Weights: [][]float32{{1}}}, Options{}, "leaves the height of images open"},
+		"channels":    {infertest.Linear{Channels: 2, Height: 2, Width: 2, Weights: [][]float32{make([]float32, 8)}}, Options{}, "2 channels"},
+		"class count": {infertest.Linear{Channels: 1, Height: 1, Width: 1, Weights: [][]float32{{1}}, Classes: []string{"a", "b"}}, Options{}, "it names 2 classes but gives 1 logits"},
+		"metadata":    {infertest.Linear{Channels: 1, Height: 1, Width: 1, Weights: [][]float32{{1}}, Properties: map[string]string{"darkroom.mean": "x"}}, Options{}, "darkroom.mean is not the JSON"},
 		"outputs": {change(func(m *protos.ModelProto) {
 			m.Graph.Node[1].Output[0] = "scores"
 			m.Graph.Output = []*protos.ValueInfoProto{infertest.Port("scores", protos.TensorProto_FLOAT, 0, 4), infertest.Port("flat", protos.TensorProto_FLOAT, 0, 4)}
