@@ -98,16 +98,19 @@ func (l *loader) readFile(name string) {
 
 // addText parses one file of the pipeline.
 func (l *loader) addText(name string, text []byte) {
-	f := &textFile{name: name, text: text}
+	f := &textFile{name: name, text: lineBreaks(text)}
 	l.files[name] = f
 	if l.checkText(f) {
-		parsed, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
+		parsed, diags := hclsyntax.ParseConfig(f.text, name, hcl.InitialPos)
 		l.addHCL(syntaxErrors(diags), "")
 		if !diags.HasErrors() {
 			f.body = parsed.Body.(*hclsyntax.Body)
 		}
 	}
 }
+
+// lineBreaks makes a text that was saved with the line breaks of Windows mean the same, here-documents included.
+func lineBreaks(text []byte) []byte { return bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")) }
 
 // maxNesting bounds how deep brackets, blocks, templates and operators may nest. The parser recurses, so that a file
 // of opening brackets alone would end the process.

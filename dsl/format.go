@@ -12,6 +12,7 @@ import (
 // one line break at the end. Text that does not parse is refused.
 func Format(src []byte, filename string) ([]byte, Diagnostics) {
 	l := newLoader(nil)
+	src = lineBreaks(src)
 	f := &textFile{name: filename, text: src}
 	l.files[filename] = f
 	if !l.checkText(f) {

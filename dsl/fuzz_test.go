@@ -1,0 +1,78 @@
+package dsl
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+)
+
+// FuzzLoad: no text makes a load panic or end without an answer, every error has a summary and its line, and what
+// loads gives the same pipeline again.
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(plainText))
+	f.Add([]byte(sweepText))
+	f.Add([]byte(strings.Repeat("!", 2000)))
+	f.Add([]byte("locals { a = " + strings.Repeat("-", 500) + "1 }"))
+	paths, _ := filepath.Glob("testdata/diagnostics/*.txtar")
+	for _, path := range paths {
+		archive, err := txtar.ParseFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range archive.Files {
+			if file.Name == "pipe.hcl" {
+				f.Add(file.Data)
+			}
+		}
+	}
+	catalog := testCatalog(f)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		sources := map[string][]byte{"pipe.hcl": text}
+		p, diags := LoadSources(sources, nil, "/nowhere", catalog)
+		for _, d := range diags {
+			if d.Summary == "" || d.Severity == "" || d.File != "" && d.Line == 0 {
+				t.Fatalf("%q: %+v", text, d)
+			}
+		}
+		if (p == nil) != diags.HasErrors() {
+			t.Fatalf("%q: pipeline %v, %v", text, p != nil, diags)
+		}
+		if p == nil {
+			return
+		}
+		again, diags := LoadSources(p.Sources, p.Variables, "/nowhere", catalog)
+		if again == nil || meaning(t, again) != meaning(t, p) {
+			t.Fatalf("%q: loaded again: %v", text, diags)
+		}
+	})
+}
+
+func literalStages(n int) []byte {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "train \"stage_%d\" {\n  data          = source(\"data\")\n  epochs        = %d\n  learning_rate = 0.%d\n  model         = \"resnet8\"\n  loss \"focal\" {\n    gamma = 2\n  }\n}\n\n", i, i%1000+1, i+1)
+	}
+	return []byte(b.String())
+}
+
+func BenchmarkLoad10000Stages(b *testing.B) {
+	dir := b.TempDir()
+	path := filepath.Join(dir, "pipe.hcl")
+	if err := os.WriteFile(path, literalStages(10_000), 0o666); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "data"), 0o777); err != nil {
+		b.Fatal(err)
+	}
+	catalog := testCatalog(b)
+	for b.Loop() {
+		p, diags := Load(path, Options{Catalog: catalog})
+		if len(diags) > 0 || len(p.Nodes) != 10_000 {
+			b.Fatal(show(diags))
+		}
+	}
+}
