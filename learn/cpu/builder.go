@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute-onnx/support/protos"
@@ -25,7 +26,7 @@ var _ compute.Builder = (*Builder)(nil)
 
 func newBuilder(backend *Backend, name string) *Builder {
 	b := &Builder{backend: backend, name: name}
-	b.main = &Function{builder: b}
+	b.main = &Function{builder: b, known: map[string]*value{}}
 	b.main.ErrFn = func(op compute.OpType) error {
 		return fmt.Errorf("cpu device: operation %s: %w", op, compute.ErrNotImplemented)
 	}
@@ -53,6 +54,7 @@ type Function struct {
 	nodes      []*node
 	parameters []*value
 	results    []*value
+	known      map[string]*value // what is there already, by node.key
 	returned   bool
 }
 
@@ -218,8 +220,12 @@ func (f *Function) emitOwn(operator string, shape shapes.Shape, inputs []*value,
 // runtimeDomain is the operator domain of ONNX Runtime's own operators.
 const runtimeDomain = "com.microsoft"
 
-// output adds n with one output of that shape.
+// output adds n with one output of that shape, or returns the output of the same operator on the same inputs.
 func (f *Function) output(n *node, shape shapes.Shape) *value {
+	key := n.key(shape)
+	if same, ok := f.known[key]; ok && key != "" {
+		return same
+	}
 	name := n.operator
 	if n.constant != nil {
 		name = "constant"
@@ -227,7 +233,33 @@ func (f *Function) output(n *node, shape shapes.Shape) *value {
 	v := &value{function: f, node: n, name: fmt.Sprintf("%s_%d", name, len(f.nodes)), shape: shape}
 	n.outputs = append(n.outputs, v)
 	f.nodes = append(f.nodes, n)
+	if key != "" {
+		f.known[key] = v
+	}
 	return v
+}
+
+// maximumKeyed bounds the constants that are compared with others, in bytes.
+const maximumKeyed = 256
+
+// key is equal for nodes that compute the same, and "" for a constant too large to compare.
+func (n *node) key(shape shapes.Shape) string {
+	var b strings.Builder
+	if n.constant != nil {
+		if shape.ByteSize() > maximumKeyed {
+			return ""
+		}
+		fmt.Fprintf(&b, "%s %x", shape, dtypes.UnsafeByteSliceFromAny(n.constant))
+		return b.String()
+	}
+	b.WriteString(n.domain + " " + n.operator + " " + shape.DType.String())
+	for _, in := range n.inputs {
+		b.WriteString(" " + in.name)
+	}
+	for _, a := range n.attributes {
+		fmt.Fprintf(&b, " %s=%d%d%q", a.Name, a.I, a.Ints, a.S)
+	}
+	return b.String()
 }
 
 func intAttribute(name string, x int) *protos.AttributeProto {

@@ -12,7 +12,8 @@ import (
 
 // ConvGeneral convolves the input with the kernel. It becomes ONNX's Conv, which wants (batch, channels, spatial…) and
 // (output channels, input channels, spatial…): axes in another order are moved there and back. A dilated input gets
-// its zeroes inserted, negative padding is cut off before, and groups of batches become groups of channels.
+// its zeroes inserted, negative padding is cut off before, and groups of batches become groups of channels. Images in
+// the layout (C, H, W, N) have ways of their own.
 func (f *Function) ConvGeneral(
 	input, kernel compute.Value, axes compute.ConvolveAxesConfig,
 	strides []int, paddings [][2]int, inputDilations, kernelDilations []int,
@@ -30,6 +31,19 @@ func (f *Function) ConvGeneral(
 	}
 	if shape.DType != dtypes.Float32 {
 		return nil, fmt.Errorf("cpu device: ConvGeneral of %s: %w", shape.DType, compute.ErrNotImplemented)
+	}
+	if channelGroupCount == 1 && batchGroupCount == 1 && len(axes.InputSpatial) == 2 {
+		p := newPlane(strides, paddings, inputDilations, kernelDilations)
+		switch {
+		case chwn(axes):
+			ho, wo := shape.Dimensions[1], shape.Dimensions[2]
+			w := f.transpose(vs[1], slices.Concat(axes.KernelSpatial, []int{axes.KernelInputChannels, axes.KernelOutputChannels})...)
+			return f.convolveCHWN(vs[0], w, p, ho, wo, vs[1].reversed()), nil
+		case kernelGradientCHWN(axes):
+			order := slices.Concat(axes.OutputSpatial, []int{axes.OutputBatch, axes.OutputChannels}) // (kh, kw, I, O)
+			g := f.kernelGradientCHWN(vs[0], vs[1], p, shape.Dimensions[order[0]], shape.Dimensions[order[1]])
+			return f.transpose(g, argsort(order)...), nil
+		}
 	}
 	spatial := len(axes.InputSpatial)
 	x := f.transpose(vs[0], slices.Concat([]int{axes.InputBatch, axes.InputChannels}, axes.InputSpatial)...)

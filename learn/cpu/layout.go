@@ -131,18 +131,35 @@ func (f *Function) Reverse(x compute.Value, axes ...int) (compute.Value, error) 
 	if err != nil {
 		return nil, err
 	}
-	v := vs[0]
+	for _, axis := range axes {
+		if axis < 0 || axis >= vs[0].shape.Rank() {
+			return nil, fmt.Errorf("cpu device: Reverse: no axis %d in %s", axis, vs[0].shape)
+		}
+	}
+	return f.reverse(vs[0], axes...), nil
+}
+
+func (f *Function) reverse(v *value, axes ...int) *value {
+	if len(axes) == 0 {
+		return v
+	}
 	var from, to, steps []int
 	for _, axis := range axes {
-		if axis < 0 || axis >= v.shape.Rank() {
-			return nil, fmt.Errorf("cpu device: Reverse: no axis %d in %s", axis, v.shape)
-		}
 		from, to, steps = append(from, -1), append(to, -v.shape.Dimensions[axis]-1), append(steps, -1)
 	}
-	if len(axes) == 0 {
-		return v, nil
+	return f.emit(reverseOperator, v.shape, []*value{v, f.integers(from...), f.integers(to...), f.integers(axes...), f.integers(steps...)})
+}
+
+// reverseOperator is Slice, with negative steps.
+const reverseOperator = "Slice"
+
+// reversed reports whether v is the direct result of a reversal: the mark of a kernel in the gradient of a convolution.
+func (v *value) reversed() bool {
+	if v.node == nil || v.node.operator != reverseOperator || len(v.node.inputs) != 5 {
+		return false
 	}
-	return f.emit("Slice", v.shape, []*value{v, f.integers(from...), f.integers(to...), f.integers(axes...), f.integers(steps...)}), nil
+	steps, ok := v.node.inputs[4].node.constant.([]int64)
+	return ok && !slices.ContainsFunc(steps, func(s int64) bool { return s != -1 })
 }
 
 // Pad returns x with fillValue before, after and between its elements. Negative padding cuts off.
