@@ -30,8 +30,15 @@ type stageBlock struct {
 	block   *hclsyntax.Block
 }
 
-// schema declares the kind afresh.
-func (s *stageBlock) schema() *stages.Schema { return stages.SchemaOf(s.kind.New()) }
+// schema is the declaration of a kind, of which nothing may be decoded.
+func (l *loader) schema(k *stages.Kind) *stages.Schema {
+	s := l.schemas[k]
+	if s == nil {
+		s = stages.SchemaOf(k.New())
+		l.schemas[k] = s
+	}
+	return s
+}
 
 func isReserved(name string) bool { return slices.Contains(stages.Reserved, name) }
 

@@ -80,6 +80,7 @@ type loader struct {
 	used    map[string]bool           // names that some expression reads
 	runners map[string]map[string]any // arguments by runner.TYPE.NAME
 	localAt map[string]hcl.Expression
+	schemas map[*stages.Kind]*stages.Schema
 	nodes   []*engine.Node
 }
 
@@ -87,7 +88,7 @@ func newLoader(catalog *stages.Catalog) *loader {
 	return &loader{
 		catalog: catalog, files: map[string]*textFile{}, vars: map[string]cty.Value{}, locals: map[string]cty.Value{},
 		views: map[string]*view{}, broken: map[string]bool{}, refused: map[hcl.Expression]bool{}, used: map[string]bool{},
-		runners: map[string]map[string]any{}, localAt: map[string]hcl.Expression{},
+		runners: map[string]map[string]any{}, localAt: map[string]hcl.Expression{}, schemas: map[*stages.Kind]*stages.Schema{},
 	}
 }
 

@@ -52,7 +52,7 @@ func (l *loader) checkStage(doc *document, s *stageBlock, u *unit) {
 			roots = with(roots, fannedRoots, map[string]bool{"matrix": true})
 		}
 	}
-	schema := s.schema()
+	schema := l.schema(s.kind)
 	inner := roots
 	if schema.LocalPaths {
 		inner = with(roots, map[string]bool{"input": true, "output": true})

@@ -51,18 +51,32 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-func literalStages(n int) []byte {
+func stagesText(n int, model func(i int) string) []byte {
 	var b strings.Builder
 	for i := range n {
-		fmt.Fprintf(&b, "train \"stage_%d\" {\n  data          = source(\"data\")\n  epochs        = %d\n  learning_rate = 0.%d\n  model         = \"resnet8\"\n  loss \"focal\" {\n    gamma = 2\n  }\n}\n\n", i, i%1000+1, i+1)
+		fmt.Fprintf(&b, "train \"stage_%d\" {\n  data          = source(\"data\")\n  epochs        = %d\n  learning_rate = 0.%d\n  model         = %s\n  loss \"focal\" {\n    gamma = 2\n  }\n}\n\n", i, i%1000+1, i+1, model(i))
 	}
 	return []byte(b.String())
 }
 
 func BenchmarkLoad10000Stages(b *testing.B) {
+	benchmarkLoad(b, func(int) string { return `"resnet8"` })
+}
+
+// Each stage refers to the one before it.
+func BenchmarkLoad10000Chained(b *testing.B) {
+	benchmarkLoad(b, func(i int) string {
+		if i == 0 {
+			return `"resnet8"`
+		}
+		return fmt.Sprintf("train.stage_%d.model", i-1)
+	})
+}
+
+func benchmarkLoad(b *testing.B, model func(i int) string) {
 	dir := b.TempDir()
 	path := filepath.Join(dir, "pipe.hcl")
-	if err := os.WriteFile(path, literalStages(10_000), 0o666); err != nil {
+	if err := os.WriteFile(path, stagesText(10_000, model), 0o666); err != nil {
 		b.Fatal(err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "data"), 0o777); err != nil {

@@ -128,6 +128,9 @@ func (l *loader) checkRunner(doc *document, t hcl.Traversal, address string) (st
 
 func (l *loader) checkStageName(doc *document, t hcl.Traversal, roots map[string]bool, user string) (string, bool) {
 	root, label := t.RootName(), stepName(t, 1)
+	if address := root + "." + label; roots["stage"] && doc.stages[address] != nil {
+		return address, true
+	}
 	kinds := map[string]bool{}
 	var labels []string
 	for _, address := range sortedKeys(doc.stages) {
@@ -143,10 +146,8 @@ func (l *loader) checkStageName(doc *document, t hcl.Traversal, roots map[string
 		return "", false
 	}
 	switch {
-	case doc.stages[address] != nil && !roots["stage"]:
-		return fail("Reference not possible here", "Stages cannot be referred to here, because this must be known before any stage runs. Use a variable, a local value or a fixed value.")
 	case doc.stages[address] != nil:
-		return address, true
+		return fail("Reference not possible here", "Stages cannot be referred to here, because this must be known before any stage runs. Use a variable, a local value or a fixed value.")
 	case l.broken[address]:
 		return "", false
 	case label == "" && (kinds[root] || l.catalog.Lookup(root) != nil):

@@ -49,7 +49,7 @@ type nodeBuilder struct {
 }
 
 func (b *nodeBuilder) build() {
-	b.schema = stages.SchemaOf(b.stage)
+	b.schema = b.l.schema(b.s.kind)
 	b.common()
 	b.inputs()
 	if b.schema.LocalPaths {
