@@ -49,16 +49,17 @@ func tensorOf(img image.Image, channels, height, width int) []float32 {
 	} else {
 		draw.BiLinear.Scale(rgba, rgba.Rect, img, img.Bounds(), draw.Src, nil)
 	}
+	const unit = 1.0 / 255 // a product, as the dataset's loader has it, so that both give the same bits
 	plane := height * width
 	out := make([]float32, channels*plane)
 	for i := range plane {
 		r, g, b := rgba.Pix[4*i], rgba.Pix[4*i+1], rgba.Pix[4*i+2]
 		if channels == 1 {
 			luma := (19595*uint32(r) + 38470*uint32(g) + 7471*uint32(b) + 1<<15) >> 16
-			out[i] = float32(luma) / 255
+			out[i] = float32(luma) * unit
 			continue
 		}
-		out[i], out[plane+i], out[2*plane+i] = float32(r)/255, float32(g)/255, float32(b)/255
+		out[i], out[plane+i], out[2*plane+i] = float32(r)*unit, float32(g)*unit, float32(b)*unit
 	}
 	return out
 }

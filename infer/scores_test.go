@@ -170,8 +170,11 @@ func TestLoadImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []float32{1, 1, 1, 1, 1, 1, 1, 1, 0, 64. / 255, 128. / 255, 192. / 255, 0, 64. / 255, 128. / 255, 192. / 255, 0, 0, 0, 0, 0, 0, 0, 0}; !reflect.DeepEqual(same, want) {
-		t.Errorf("same size = %v", same)
+	want := []byte{255, 255, 255, 255, 255, 255, 255, 255, 0, 64, 128, 192, 0, 64, 128, 192, 0, 0, 0, 0, 0, 0, 0, 0}
+	for i, v := range same {
+		if len(same) != len(want) || v != float32(want[i])*(1.0/255) {
+			t.Fatalf("same size = %v", same)
+		}
 	}
 	small, err := LoadImage(path, Info{Channels: 1, Height: 1, Width: 1})
 	if err != nil {

@@ -4,6 +4,7 @@ package all
 
 import (
 	"github.com/darkroom-dev/darkroom/stages"
+	"github.com/darkroom-dev/darkroom/stages/evaluate"
 	"github.com/darkroom-dev/darkroom/stages/exec"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
 )
@@ -11,6 +12,7 @@ import (
 // Catalog returns every kind, in the order of the reference.
 func Catalog() *stages.Catalog {
 	c, err := stages.NewCatalog(
+		evaluate.Kind,
 		choose.Kind,
 		exec.Kind,
 	)
