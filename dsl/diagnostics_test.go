@@ -3,10 +3,15 @@ package dsl
 import (
 	"bytes"
 	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 
 	"golang.org/x/tools/txtar"
 )
@@ -121,4 +126,132 @@ func writeWant(t *testing.T, path string, archive *txtar.Archive, want string) {
 	if err := os.WriteFile(path, txtar.Format(archive), 0o666); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestDiagnosticsPage keeps docs/diagnostics.md made of the examples.
+func TestDiagnosticsPage(t *testing.T) {
+	paths, err := filepath.Glob("testdata/diagnostics/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page strings.Builder
+	page.WriteString(diagnosticsIntro)
+	for _, path := range paths {
+		e, _ := readExample(t, path)
+		e.document(&page)
+	}
+	const name = "../docs/diagnostics.md"
+	if *update {
+		if err := os.WriteFile(name, []byte(page.String()), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if old, err := os.ReadFile(name); err != nil || string(old) != page.String() {
+		t.Errorf("docs/diagnostics.md is not what the examples give; run go test ./dsl -update (%v)", err)
+	}
+}
+
+const diagnosticsIntro = `# What can be wrong with a pipeline
+
+Made from dsl/testdata/diagnostics by ` + "`go test ./dsl -update`" + `; do not edit.
+
+` + "`darkroom validate`" + ` reports all problems of a pipeline at once, each with its place and a way out. With ` + "`--json`" + ` each
+is an object with ` + "`severity`, `summary`, `detail`, `file`, `line`, `column`, `end_line`, `end_column`, `snippet` and `address`" + `.
+The arguments in these examples are those of small kinds made for the purpose.
+`
+
+// document writes e as a section of the page.
+func (e *example) document(page *strings.Builder) {
+	page.WriteString("\n## " + strings.ReplaceAll(strings.ToUpper(e.name[:1])+e.name[1:], "_", " ") + "\n\n" + e.intro + "\n")
+	for _, f := range e.files {
+		if !strings.HasSuffix(f.Name, ".hcl") || len(f.Data) == 0 {
+			continue
+		}
+		if f.Name != "pipe.hcl" {
+			page.WriteString("\n`" + f.Name + "`:\n")
+		}
+		page.WriteString("\n```hcl\n" + strings.ToValidUTF8(string(f.Data), "\uFFFD") + "```\n")
+	}
+	for _, v := range e.options.Vars {
+		page.WriteString("\nWith `--var " + v + "`.\n")
+	}
+	for _, v := range e.options.VarFiles {
+		page.WriteString("\nWith `--var-file " + v + "`.\n")
+	}
+	page.WriteString("\n```text\n" + e.want + "```\n")
+}
+
+// TestEveryDiagnosticHasAnExample finds the summaries in the source and looks for each in the examples.
+func TestEveryDiagnosticHasAnExample(t *testing.T) {
+	paths, err := filepath.Glob("testdata/diagnostics/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen strings.Builder
+	for _, path := range paths {
+		e, _ := readExample(t, path)
+		seen.WriteString(e.want)
+	}
+	for summary, at := range summaries(t) {
+		if !strings.Contains(seen.String(), ": "+summary+"\n") && !withoutExample[summary] {
+			t.Errorf("%s: %q has no example in testdata/diagnostics", at, summary)
+		}
+	}
+}
+
+// withoutExample are summaries that an example cannot show: they need a file system that refuses to read, or come up
+// during a run.
+var withoutExample = map[string]bool{"Pipeline cannot be read": true, "Source cannot be read": true, "Value cannot be computed": true}
+
+// summaries returns the first text of each call that reports a problem, by where it stands.
+func summaries(t *testing.T) map[string]string {
+	t.Helper()
+	reporters := map[string]bool{"problem": true, "problemf": true, "fail": true, "add": true, "judge": true, "Problemf": true}
+	out := map[string]string{}
+	files := token.NewFileSet()
+	paths, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(files, path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			name := ""
+			switch f := call.Fun.(type) {
+			case *ast.Ident:
+				name = f.Name
+			case *ast.SelectorExpr:
+				name = f.Sel.Name
+			}
+			if !reporters[name] {
+				return true
+			}
+			for _, arg := range call.Args {
+				lit, ok := arg.(*ast.BasicLit)
+				if !ok || lit.Kind != token.STRING {
+					continue
+				}
+				text, err := strconv.Unquote(lit.Value)
+				if err == nil && text != "" && unicode.IsUpper([]rune(text)[0]) && !strings.ContainsAny(text, ".%") {
+					out[text] = files.Position(lit.Pos()).String()
+					break
+				}
+			}
+			return true
+		})
+	}
+	if len(out) < 30 {
+		t.Fatalf("only %d summaries found: the search is broken", len(out))
+	}
+	return out
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // unit is something that is evaluated as a whole and may refer to other units: a local value, a runner, a stage.
@@ -225,6 +226,24 @@ func firstOf(list []string) string {
 		return "KEY"
 	}
 	return list[0]
+}
+
+// checkExtra checks the member of each, matrix, input or output that a reference names; self has checkSelf.
+func (l *loader) checkExtra(t hcl.Traversal, v cty.Value, address string) bool {
+	root, member := t.RootName(), stepName(t, 1)
+	if root == "self" || member == "" || !v.Type().IsObjectType() || v.Type().HasAttribute(member) {
+		return true
+	}
+	names := sortedKeys(v.Type().AttributeTypes())
+	hint := suggestion(member, names, "There are")
+	if value, ok := v.Type().AttributeTypes()["value"]; ok && root == "each" && value.IsObjectType() && value.HasAttribute(member) {
+		hint = fmt.Sprintf(" Write each.value.%s.", member)
+	}
+	if len(names) == 0 {
+		hint = fmt.Sprintf(" This stage has no %ss.", root)
+	}
+	l.problem(t.SourceRange(), address, "Unknown member", fmt.Sprintf("There is no %s.%s here.%s", root, member, hint))
+	return false
 }
 
 // checkSplats reports train.sweep[*], which HCL takes for a list with one element, where values(train.sweep)[*] is meant.

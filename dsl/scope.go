@@ -258,6 +258,7 @@ func (l *loader) eval(expr hcl.Expression, extra map[string]cty.Value, address s
 		name := t.RootName() + "." + stepName(t, 1)
 		switch {
 		case extra[t.RootName()] != cty.NilVal:
+			ok = l.checkExtra(t, extra[t.RootName()], address) && ok
 		case l.broken[name]:
 			return cty.NilVal, false
 		case l.views[name] != nil:

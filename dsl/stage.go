@@ -103,7 +103,7 @@ func (b *nodeBuilder) decode(args *arguments, report bool) {
 	schema, problems := stages.Decode(stage, args.args, b.connected)
 	_, shapes := stage.(stages.Shaper)
 	b.schema = schema
-	b.shaped = !shapes || !stages.HasErrors(problems) && !args.failed
+	b.shaped = !shapes || !stages.HasErrors(problems)
 	if len(args.pending) > 0 {
 		b.shaped = b.shaped && (!shapes || sameOutputs(schema, b.s.kind.New(), args.other, b.connected))
 		// Rules across arguments would judge the stand-ins.
@@ -224,7 +224,7 @@ func (b *nodeBuilder) argument(out *arguments, a *hclsyntax.Attribute, schema *s
 	case !ok:
 		out.failed = true
 		out.args.Values[a.Name], _ = standIn(cty.DynamicVal, arg, 0)
-		out.other.Values[a.Name] = out.args.Values[a.Name]
+		out.other.Values[a.Name], _ = standIn(cty.DynamicVal, arg, 1)
 		out.pending[prefix+a.Name] = false
 	case v.IsWhollyKnown():
 		plain, _ := toAny(v)
