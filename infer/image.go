@@ -3,14 +3,17 @@ package infer
 import (
 	"fmt"
 	"image"
-	_ "image/gif"  // formats that LoadImage reads
-	_ "image/jpeg" //
-	_ "image/png"  //
 	"os"
 
-	_ "golang.org/x/image/bmp" //
 	"golang.org/x/image/draw"
-	_ "golang.org/x/image/webp" //
+
+	// The formats that LoadImage reads.
+	_ "image/gif"
+	_ "image/jpeg"
+	_ "image/png"
+
+	_ "golang.org/x/image/bmp"
+	_ "golang.org/x/image/webp"
 )
 
 // maxPixels bounds the images that LoadImage decodes: a few bytes can claim any size.

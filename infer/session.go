@@ -34,7 +34,7 @@ type Options struct {
 	// Channels, Height and Width are those of the images, for models that leave them open.
 	Channels, Height, Width int
 	// Mean and Std normalise pixels (0–1) per channel before they enter the graph, (x − Mean) / Std, for models that
-	// do not do so themselves. Empty: pixels enter as they are.
+	// do not do so themselves; a model whose metadata states them does. Empty: pixels enter as they are.
 	Mean, Std []float64
 }
 
@@ -156,7 +156,7 @@ func readMetadata(session *onnxruntime.DynamicAdvancedSession) (Metadata, error)
 }
 
 func (s *Session) normalise(mean, std []float64) error {
-	if len(mean) == 0 && len(std) == 0 {
+	if len(mean) == 0 && len(std) == 0 || len(s.info.Mean) > 0 {
 		return nil
 	}
 	if len(mean) != s.info.Channels || len(std) != s.info.Channels {

@@ -103,6 +103,12 @@ func TestFixedBatchOpenSizeAndNormalisation(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, []float32{-2, -1, 0, 2}) {
 		t.Errorf("normalised logits = %v, %v", got, err)
 	}
+	m = brightest()
+	m.Properties = map[string]string{meanProperty: "[0.5]", stdProperty: "[0.25]"}
+	s = open(t, m, Options{Mean: []float64{0.5}, Std: []float64{0.25}})
+	if got, err := s.Logits(t.Context(), []float32{0, 0.25, 0.5, 1}, 1); err != nil || got[3] != 1 {
+		t.Errorf("a model that normalises by itself gave %v, %v", got, err)
+	}
 }
 
 func TestRefusedModels(t *testing.T) {

@@ -58,7 +58,7 @@ func (e *evaluate) Declare(s *stages.Schema) {
 	s.Int(&e.worst, "worst", 24, "How many of the worst mistakes the report shows as thumbnails.").In(0, 500)
 	s.Int(&e.batch, "batch", 64, "Images a run of the model. The last bits of an answer can depend on it.").In(1, 4096).InUnit("images")
 	s.Bool(&e.probabilities, "probabilities", false, "Whether the table of predictions has a column with the probability of each class.")
-	s.Floats(&e.mean, "mean", nil, "Per channel, for models from elsewhere that do not normalise their input themselves: pixels (0–1) have it subtracted.").In(-1000, 1000)
+	s.Floats(&e.mean, "mean", nil, "Per channel, for models from elsewhere that do not normalise their input themselves: pixels (0–1) have it subtracted. Models made by darkroom do, and are not touched.").In(-1000, 1000)
 	s.Floats(&e.std, "std", nil, "Per channel, with `mean`: pixels are divided by it then.").Above(0)
 	s.Out("metrics", artifact.Metrics, "Everything measured, as JSON.")
 	s.Out("predictions", artifact.Table, "Every image with its label, the answer and its probability, as CSV in the order of the dataset.")
