@@ -3,7 +3,6 @@ package dsl
 import (
 	"encoding/json"
 	"fmt"
-	"sort"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -70,6 +69,7 @@ type surroundings struct {
 	Known  map[string]typedValue `json:"known,omitempty"`  // var.x, local.x, each, matrix, input, output
 	Locals []waitingLocal        `json:"locals,omitempty"` // that wait for values, each after those it refers to
 	Views  map[string]*view      `json:"views,omitempty"`
+	Each   *element              `json:"each,omitempty"`  // where each is not known
 	Files  map[string][]byte     `json:"files,omitempty"` // what file() and glob() have answered
 }
 
@@ -105,18 +105,41 @@ func withoutArtifacts(v cty.Value) typedValue {
 	return typedValue{out}
 }
 
-// surround collects what exprs need.
-func (l *loader) surround(extra map[string]cty.Value, exprs []hclsyntax.Expression) surroundings {
+// element says that `each` is an element of something that is not known yet.
+type element struct {
+	Expr expression `json:"expr"` // the argument for_each
+	Key  string     `json:"key"`
+
+	over hclsyntax.Expression
+}
+
+// surround collects what exprs need, and the IDs of the stages whose values they may read. each is nil where it has a
+// known value or none.
+func (l *loader) surround(extra map[string]cty.Value, each *element, exprs []hclsyntax.Expression) (surroundings, []string) {
 	s := surroundings{Known: map[string]typedValue{}, Views: map[string]*view{}, Files: l.reads.known}
+	ids := map[string]bool{}
 	done := map[string]bool{}
-	var visit func(expr hcl.Expression)
-	visit = func(expr hcl.Expression) {
+	var visit func(expr hcl.Expression, only string)
+	visit = func(expr hcl.Expression, only string) {
 		for _, t := range expr.Variables() {
 			root := t.RootName()
 			name := root + "." + stepName(t, 1)
 			if v, ok := extra[root]; ok {
-				if v.IsWhollyKnown() {
+				switch {
+				case v.IsWhollyKnown():
 					s.Known[root] = withoutArtifacts(v)
+				case root == "each" && each != nil && s.Each == nil:
+					s.Each = each
+					visit(each.over, each.onlyKey(l))
+				}
+				continue
+			}
+			if v := l.views[name]; v != nil {
+				s.Views[name] = v
+				for _, in := range v.Instances {
+					if !v.Fanned || in.Key == only || only == "" && (len(t) == 2 || in.Key == stepName(t, 2)) {
+						ids[in.ID] = true
+					}
 				}
 				continue
 			}
@@ -130,17 +153,27 @@ func (l *loader) surround(extra map[string]cty.Value, exprs []hclsyntax.Expressi
 			case isLocal && l.locals[stepName(t, 1)].IsWhollyKnown():
 				s.Known[name] = withoutArtifacts(l.locals[stepName(t, 1)])
 			case isLocal:
-				visit(local)
+				visit(local, "")
 				s.Locals = append(s.Locals, waitingLocal{stepName(t, 1), l.expression(local)})
-			case l.views[name] != nil:
-				s.Views[name] = l.views[name]
 			}
 		}
 	}
 	for _, e := range exprs {
-		visit(e)
+		visit(e, "")
 	}
-	return s
+	return s, sortedKeys(ids)
+}
+
+// onlyKey is the key of the one instance that an element of for_each = KIND.NAME reads; "" when it may read others.
+func (e *element) onlyKey(l *loader) string {
+	t, ok := e.over.(*hclsyntax.ScopeTraversalExpr)
+	if !ok || len(t.Traversal) != 2 {
+		return ""
+	}
+	if v := l.views[t.Traversal.RootName()+"."+stepName(t.Traversal, 1)]; v == nil || !v.Fanned {
+		return ""
+	}
+	return e.Key
 }
 
 // scope makes the scope of the expressions once values are there.
@@ -166,41 +199,18 @@ func (s *surroundings) scope(values engine.Values) (*scope, error) {
 		}
 		out.locals[local.Name] = v
 	}
-	return out, nil
-}
-
-// waitsFor returns the IDs of the stages whose values exprs may read.
-func (l *loader) waitsFor(exprs []hclsyntax.Expression) []string {
-	ids := map[string]bool{}
-	done := map[string]bool{}
-	var visit func(expr hcl.Expression)
-	visit = func(expr hcl.Expression) {
-		for _, t := range expr.Variables() {
-			name := t.RootName() + "." + stepName(t, 1)
-			if local := l.localAt[name]; local != nil && !done[name] {
-				done[name] = true
-				visit(local)
-			}
-			v := l.views[name]
-			if v == nil {
-				continue
-			}
-			for _, in := range v.Instances {
-				if !v.Fanned || len(t) == 2 || in.Key == stepName(t, 2) {
-					ids[in.ID] = true
-				}
-			}
+	if s.Each != nil {
+		all, err := s.Each.Expr.eval(out)
+		if err != nil {
+			return nil, fmt.Errorf("for_each: %w", err)
 		}
+		v, ok := elementAt(all, s.Each.Key)
+		if !ok {
+			return nil, fmt.Errorf("for_each has no element %q any more", s.Each.Key)
+		}
+		out.extra["each"] = eachValue(s.Each.Key, v)
 	}
-	for _, e := range exprs {
-		visit(e)
-	}
-	out := make([]string, 0, len(ids))
-	for id := range ids {
-		out = append(out, id)
-	}
-	sort.Strings(out)
-	return out
+	return out, nil
 }
 
 // binding makes a node's arguments when the values that they wait for are there. It is data: MarshalJSON and
@@ -208,10 +218,6 @@ func (l *loader) waitsFor(exprs []hclsyntax.Expression) []string {
 type binding struct {
 	Template template     `json:"template"`
 	Around   surroundings `json:"around"`
-}
-
-func (l *loader) freeze(t template, extra map[string]cty.Value, exprs []hclsyntax.Expression) *binding {
-	return &binding{Template: t, Around: l.surround(extra, exprs)}
 }
 
 // ParseBinder reads a Binder of this package that was written with encoding/json.

@@ -15,6 +15,7 @@ import (
 type instance struct {
 	id, key string
 	extra   map[string]cty.Value // each, and matrix
+	each    *element             // where each is not known
 }
 
 // maxInstances bounds what one block makes.
@@ -51,19 +52,44 @@ func (l *loader) instances(s *stageBlock) (list []instance, fanned, ok bool) {
 }
 
 func (s *stageBlock) instance(key string, value cty.Value) instance {
-	each := cty.ObjectVal(map[string]cty.Value{"key": cty.StringVal(key), "value": value})
-	return instance{id: s.address + "[" + strconv.Quote(key) + "]", key: key, extra: map[string]cty.Value{"each": each}}
+	return instance{id: s.address + "[" + strconv.Quote(key) + "]", key: key, extra: map[string]cty.Value{"each": eachValue(key, value)}}
 }
 
-// forEach makes an instance for each element of a map, or of a list or set of texts, which are their own keys.
+func eachValue(key string, value cty.Value) cty.Value {
+	return cty.ObjectVal(map[string]cty.Value{"key": cty.StringVal(key), "value": value})
+}
+
+// elementAt returns the element of a map with that key, or the text of a list that is the key.
+func elementAt(v cty.Value, key string) (cty.Value, bool) {
+	if v.IsNull() || !v.IsKnown() || !v.CanIterateElements() {
+		return cty.NilVal, false
+	}
+	named := v.Type().IsMapType() || v.Type().IsObjectType()
+	for it := v.ElementIterator(); it.Next(); {
+		k, e := it.Element()
+		if !named {
+			k = e
+		}
+		if text, err := toText(k); err == nil && text == key {
+			return e, true
+		}
+	}
+	return cty.NilVal, false
+}
+
+// forEach makes an instance for each element of a map, or of a list or set of texts, which are their own keys. Keys must
+// be known; elements need not be: for_each = train.sweep makes a stage for each instance of another.
 func (l *loader) forEach(s *stageBlock, a *hclsyntax.Attribute) ([]instance, bool) {
-	v, ok := l.constant(a.Expr, nil, s.address)
+	v, ok := l.eval(a.Expr, nil, s.address)
 	if !ok {
 		return nil, false
 	}
 	fail := func(format string, args ...any) ([]instance, bool) {
 		l.problem(a.Expr.Range(), s.address, "Unusable for_each", fmt.Sprintf(format, args...))
 		return nil, false
+	}
+	if !v.IsKnown() {
+		return fail("Which stages this makes depends on what other stages report, but it must be known when the pipeline is loaded.")
 	}
 	if v.IsNull() || !v.CanIterateElements() {
 		return fail("for_each takes a map, or a list of texts. This is %s.", typeWords(v))
@@ -76,6 +102,9 @@ func (l *loader) forEach(s *stageBlock, a *hclsyntax.Attribute) ([]instance, boo
 		if !named {
 			k = e
 		}
+		if !k.IsKnown() {
+			return fail("One of the keys depends on what other stages report, but keys must be known when the pipeline is loaded.")
+		}
 		if k.IsNull() || k.Type() != cty.String {
 			return fail("An element of a list given to for_each becomes a key, so it must be a text; one of these is %s. Use a map for other values, or tostring(…).", typeWords(k))
 		}
@@ -87,7 +116,11 @@ func (l *loader) forEach(s *stageBlock, a *hclsyntax.Attribute) ([]instance, boo
 			return fail("This makes more than %d stages.", maxInstances)
 		}
 		seen[key] = true
-		list = append(list, s.instance(key, e))
+		in := s.instance(key, e)
+		if !e.IsWhollyKnown() {
+			in.each = &element{Expr: l.expression(a.Expr), Key: key, over: a.Expr}
+		}
+		list = append(list, in)
 	}
 	return list, true
 }

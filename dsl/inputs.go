@@ -46,11 +46,19 @@ func (b *nodeBuilder) input(a *hclsyntax.Attribute, p *stages.Port, v cty.Value)
 		b.connect(a, *p, &reference{Source: v.AsString(), Type: artifact.File}, "", nil)
 	case p.List && v.IsKnown() && v.CanIterateElements():
 		b.inputList(a, p, v)
-	case !v.IsKnown() && v.Type().Equals(artifactType):
+	case p.Source && !v.IsKnown() && v.Type() == cty.String:
+		b.problem(a.Expr, "Value not known yet", "This path depends on what stages report when they run, but the sources of a pipeline must be known when it is loaded. Use a variable or a fixed path.")
+	case !v.IsKnown() && !isReference(a.Expr):
 		b.problem(a.Expr, "Artifact chosen by a value", "Which artifact this is depends on what a stage reports, but edges must be known when the pipeline is loaded. A `select` stage picks one of many artifacts by a value.")
 	default:
 		b.notAnArtifact(a.Expr, p, v)
 	}
+}
+
+// isReference reports whether expr is nothing but a reference.
+func isReference(expr hcl.Expression) bool {
+	_, ok := expr.(*hclsyntax.ScopeTraversalExpr)
+	return ok
 }
 
 func (b *nodeBuilder) problem(expr hcl.Expression, summary, format string, args ...any) {

@@ -345,3 +345,93 @@ func TestExecPaths(t *testing.T) {
 		t.Errorf("command = %v, %v; %+v", args.Values, problems, after.Inputs)
 	}
 }
+
+const chainText = `
+ingest "photos" { source = "data" }
+
+train "sweep" {
+  matrix { lr = [0.1, 0.01] }
+  data          = ingest.photos.dataset
+  learning_rate = matrix.lr
+  epochs        = 2
+}
+
+evaluate "each" {
+  for_each = train.sweep
+  model    = each.value.model
+  data     = ingest.photos.dataset
+
+  require {
+    condition = self.accuracy >= each.value.accuracy
+    message   = "${each.key} lost ${each.value.accuracy - self.accuracy}"
+  }
+}
+
+train "more" {
+  for_each = train.sweep
+  data     = ingest.photos.dataset
+  model    = each.value.model
+  epochs   = each.value.best_epoch * 2
+}
+
+train "some" {
+  for_each = { for k, v in train.sweep : upper(k) => v.best_epoch if k != "lr=0.1" }
+  data     = ingest.photos.dataset
+  epochs   = each.value
+}
+
+select "best" {
+  from = { for k, v in train.sweep : k => v.model }
+  by   = { for k, v in evaluate.each : k => v.accuracy }
+}
+
+train "optional" {
+  for_each = length(train.sweep) > 2 ? ["x"] : []
+  data     = ingest.photos.dataset
+  epochs   = 1
+}
+`
+
+// A fan-out over another: each instance waits for its own predecessor only.
+func TestFanOutOverFanOut(t *testing.T) {
+	p := loadText(t, chainText)
+	one := `train.sweep["lr=0.01"]`
+	if e := node(t, p, `evaluate.each["lr=0.01"]`); e.Inputs[0].From.Node != one || !reflect.DeepEqual(e.Requires[0].Needs(), []string{one}) {
+		t.Errorf("evaluate = %+v, needs %v", e.Inputs, e.Requires[0].Needs())
+	}
+	values := engine.Values{one: {"accuracy": 0.75, "best_epoch": 3.0}, `train.sweep["lr=0.1"]`: {"accuracy": 0.5, "best_epoch": 1.0}}
+	ok, message, err := node(t, p, `evaluate.each["lr=0.01"]`).Requires[0].Check(map[string]any{"accuracy": 0.5}, values)
+	if ok || err != nil || message != "lr=0.01 lost 0.25" {
+		t.Errorf("requirement: %v %q %v", ok, message, err)
+	}
+	for id, waits := range map[string][]string{`train.more["lr=0.01"]`: {one}, `train.some["LR=0.01"]`: {one, `train.sweep["lr=0.1"]`}} {
+		n := node(t, p, id)
+		if !reflect.DeepEqual(n.Waits, waits) {
+			t.Errorf("%s waits for %q", id, n.Waits)
+		}
+		text, err := json.Marshal(n.Binder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := ParseBinder(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		args, problems := b.Bind(values)
+		want := map[string]any{"epochs": 6.0}
+		if n.ID == `train.some["LR=0.01"]` {
+			want["epochs"] = 3.0
+		}
+		if len(problems) > 0 || !reflect.DeepEqual(args.Values, want) {
+			t.Errorf("%s: %v, %v", id, args, problems)
+		}
+	}
+	best := node(t, p, "select.best")
+	args, problems := best.Binder.Bind(engine.Values{`evaluate.each["lr=0.1"]`: {"accuracy": 0.5}, `evaluate.each["lr=0.01"]`: {"accuracy": 0.75}})
+	if len(problems) > 0 || !reflect.DeepEqual(args.Values["by"], map[string]any{"lr=0.1": 0.5, "lr=0.01": 0.75}) || best.Inputs[1].Name != "lr=0.1" {
+		t.Errorf("select: %v %v %v", args, problems, best.Inputs)
+	}
+	if len(p.Nodes) != 1+2+2+2+1+1 {
+		t.Errorf("%d nodes", len(p.Nodes))
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/text/width"
 )
 
 // PrintOptions say how diagnostics look.
@@ -79,9 +81,20 @@ func (d Diagnostic) printSnippet(b *strings.Builder, o PrintOptions, mark, faint
 	if o.Width > 0 && room > 20 && len(text) > room {
 		text, start, end = crop(text, start, end, room)
 	}
-	underline := strings.Repeat(" ", start) + mark(strings.Repeat("^", max(1, end-start)))
+	underline := strings.Repeat(" ", columns(text[:start])) + mark(strings.Repeat("^", max(1, columns(text[start:max(start, end)]))))
 	fmt.Fprintf(b, "%s %s\n", faint(number+" |"), string(text))
 	fmt.Fprintf(b, "%s %s\n", faint(strings.Repeat(" ", len(number))+" |"), underline)
+}
+
+// columns returns how many columns of a terminal a text takes: characters of East Asia take two.
+func columns(text []rune) int {
+	n := len(text)
+	for _, r := range text {
+		if k := width.LookupRune(r).Kind(); k == width.EastAsianWide || k == width.EastAsianFullwidth {
+			n++
+		}
+	}
+	return n
 }
 
 // crop cuts a long line to room characters around the underlined part.
@@ -101,21 +114,21 @@ func crop(text []rune, start, end, room int) ([]rune, int, int) {
 	return out, start - from, max(start-from+1, min(end, to)-from)
 }
 
-// wrap breaks text at blanks into lines of at most width characters; line breaks in it are kept.
-func wrap(text string, width int) []string {
+// wrap breaks text at blanks into lines of at most room characters; line breaks in it are kept.
+func wrap(text string, room int) []string {
 	if text == "" {
 		return nil
 	}
 	var lines []string
 	for _, paragraph := range strings.Split(text, "\n") {
-		if width <= 20 {
+		if room <= 20 {
 			lines = append(lines, paragraph)
 			continue
 		}
 		line, n := "", 0
-		for _, word := range words(paragraph, width) {
+		for _, word := range words(paragraph, room) {
 			size := utf8.RuneCountInString(word)
-			if n > 0 && n+1+size > width {
+			if n > 0 && n+1+size > room {
 				lines = append(lines, line)
 				line, n = "", 0
 			}
@@ -130,11 +143,11 @@ func wrap(text string, width int) []string {
 }
 
 // words splits text at blanks, but keeps `code` together where it fits on a line.
-func words(text string, width int) []string {
+func words(text string, room int) []string {
 	var out []string
 	inCode := false
 	for _, field := range strings.Fields(text) {
-		if n := len(out) - 1; inCode && utf8.RuneCountInString(out[n])+1+utf8.RuneCountInString(field) <= width {
+		if n := len(out) - 1; inCode && utf8.RuneCountInString(out[n])+1+utf8.RuneCountInString(field) <= room {
 			out[n] += " " + field
 		} else {
 			out = append(out, field)

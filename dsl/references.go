@@ -61,6 +61,9 @@ func (l *loader) checkTraversal(doc *document, t hcl.Traversal, roots map[string
 		l.problem(t.SourceRange(), address, summary, fmt.Sprintf(format, args...))
 		return "", false
 	}
+	if second == "" && (root == "var" || root == "local") {
+		return fail("Incomplete reference", "A variable is referred to by var.NAME and a local value by local.NAME.")
+	}
 	switch root {
 	case "var":
 		if doc.variables[second] == nil {

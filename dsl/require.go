@@ -62,8 +62,7 @@ func (b *nodeBuilder) requirement(n *hclsyntax.Block) {
 		return
 	}
 	delete(extra, "self")
-	r.around = b.l.surround(extra, exprs)
-	r.needs = b.l.waitsFor(exprs)
+	r.around, r.needs = b.l.surround(extra, b.each, exprs)
 	b.node.Requires = append(b.node.Requires, r)
 }
 

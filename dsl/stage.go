@@ -21,7 +21,7 @@ func (l *loader) stage(doc *document, s *stageBlock) {
 	}
 	v := &view{Address: s.address, Fanned: fanned}
 	for _, in := range instances {
-		b := &nodeBuilder{l: l, s: s, id: in.id, extra: in.extra, stage: s.kind.New(), connected: map[string]bool{}}
+		b := &nodeBuilder{l: l, s: s, id: in.id, extra: in.extra, each: in.each, stage: s.kind.New(), connected: map[string]bool{}}
 		b.node = &engine.Node{ID: in.id, Kind: s.kind, Pos: position(s.block)}
 		b.build()
 		if !b.shaped {
@@ -40,6 +40,7 @@ type nodeBuilder struct {
 	s     *stageBlock
 	id    string
 	extra map[string]cty.Value // each, matrix, input, output
+	each  *element             // where each is not known
 	stage stages.Stage
 
 	node      *engine.Node
@@ -58,8 +59,8 @@ func (b *nodeBuilder) build() {
 	args := b.arguments(b.s.block.Body, b.schema, "")
 	b.decode(args, true)
 	if args.waits() {
-		b.node.Binder = b.l.freeze(args.template, b.extra, args.exprs)
-		b.node.Waits = b.l.waitsFor(args.exprs)
+		around, waits := b.l.surround(b.extra, b.each, args.exprs)
+		b.node.Binder, b.node.Waits = &binding{Template: args.template, Around: around}, waits
 		args.args = stages.Args{}
 	}
 	b.node.Args = args.args
@@ -74,11 +75,9 @@ func (b *nodeBuilder) build() {
 func (b *nodeBuilder) localPaths() {
 	in := map[string]cty.Value{}
 	for _, e := range b.node.Inputs {
-		name := e.Port
 		if e.Name != "" {
-			name = e.Name
+			in[e.Name] = cty.StringVal("in/" + e.Name)
 		}
-		in[name] = cty.StringVal("in/" + name)
 	}
 	extra := map[string]cty.Value{"input": cty.ObjectVal(in), "output": cty.DynamicVal}
 	for name, v := range b.extra {
