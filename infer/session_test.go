@@ -73,19 +73,21 @@ func TestAnswersDoNotDependOnNeighbours(t *testing.T) {
 			m.Weights[c] = append(m.Weights[c], float32(math.Sin(float64(c*75+i))))
 		}
 	}
-	s := open(t, m, Options{Batch: 8})
-	images := pixels(75 * 20)
-	all, err := s.Logits(t.Context(), images, 20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 20 {
-		one, err := s.Logits(t.Context(), images[i*75:(i+1)*75], 1)
+	for _, threads := range []int{1, 2, 3} {
+		s := open(t, m, Options{Batch: 8, Threads: threads})
+		images := pixels(75 * 20)
+		all, err := s.Logits(t.Context(), images, 20)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !reflect.DeepEqual(one, all[i*3:(i+1)*3]) {
-			t.Errorf("image %d alone: %v, among others %v", i, one, all[i*3:(i+1)*3])
+		for i := range 20 {
+			one, err := s.Logits(t.Context(), images[i*75:(i+1)*75], 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(one, all[i*3:(i+1)*3]) {
+				t.Errorf("%d threads, image %d alone: %v, among others %v", threads, i, one, all[i*3:(i+1)*3])
+			}
 		}
 	}
 }
