@@ -3,6 +3,7 @@ package infer
 import (
 	"fmt"
 	"image"
+	"io"
 	"os"
 
 	"golang.org/x/image/draw"
@@ -27,21 +28,30 @@ func LoadImage(path string, info Info) ([]float32, error) {
 		return nil, fmt.Errorf("reading the image: %w", err)
 	}
 	defer f.Close()
+	img, err := decodeImage(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return tensorOf(img, info.Channels, info.Height, info.Width), nil
+}
+
+// decodeImage looks at the size that the image claims before it decodes the whole.
+func decodeImage(f io.ReadSeeker) (image.Image, error) {
 	config, format, err := image.DecodeConfig(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s is not a PNG, JPEG, GIF, BMP or WebP image: %w", path, err)
+		return nil, fmt.Errorf("not a PNG, JPEG, GIF, BMP or WebP image: %w", err)
 	}
 	if config.Width < 1 || config.Height < 1 || config.Width > maxPixels/config.Height {
-		return nil, fmt.Errorf("%s: an image of %d×%d pixels is refused", path, config.Width, config.Height)
+		return nil, fmt.Errorf("an image of %d×%d pixels is refused: at most %d are decoded", config.Width, config.Height, maxPixels)
 	}
-	if _, err := f.Seek(0, 0); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
 	}
 	img, _, err := image.Decode(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s is a damaged %s image: %w", path, format, err)
+		return nil, fmt.Errorf("a damaged %s image: %w", format, err)
 	}
-	return tensorOf(img, info.Channels, info.Height, info.Width), nil
+	return img, nil
 }
 
 // tensorOf scales img to (channels, height, width) and to 0–1. Grey is the luma of ITU-R BT.601, as image/color has it.
