@@ -1,0 +1,199 @@
+package cache
+
+import (
+	"encoding/json"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/darkroom-dev/darkroom/artifact"
+	badger "github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// stamp is what the file system says of a file without reading it.
+type stamp struct {
+	Size   int64  `json:"s"`
+	MTime  int64  `json:"m"`
+	CTime  int64  `json:"c,omitempty"` // of sources; a blob's changes with every link to it
+	Inode  uint64 `json:"i"`
+	Device uint64 `json:"d"`
+}
+
+func stampOf(path string) (stamp, error) {
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		return stamp{}, err
+	}
+	return stamp{Size: st.Size, MTime: st.Mtim.Nano(), Inode: st.Ino, Device: st.Dev}, nil
+}
+
+// sourceStamp also holds the time of the last change of the inode, which a program cannot set back.
+func sourceStamp(path string) (stamp, error) {
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		return stamp{}, err
+	}
+	return stamp{Size: st.Size, MTime: st.Mtim.Nano(), CTime: st.Ctim.Nano(), Inode: st.Ino, Device: st.Dev}, nil
+}
+
+// index is the part of the cache that can be rebuilt: what was last verified, the digests of sources, and the last key
+// of each stage. One process has Badger open; in the others db is nil and what they learn is kept in memory alone.
+type index struct {
+	dir   string
+	db    *badger.DB
+	fresh bool // it was just made and knows nothing
+
+	mu    sync.Mutex        // guards known and batch
+	known map[string][]byte // what this process has learnt, and reads again
+	batch map[string][]byte // what is not in Badger yet
+}
+
+const indexFormat = "1"
+
+// openIndex never fails: a damaged index is made anew, one that another process holds is done without.
+func openIndex(dir string) *index {
+	x := &index{dir: dir, known: map[string][]byte{}, batch: map[string][]byte{}}
+	_, err := os.Stat(dir)
+	x.fresh = err != nil
+	x.db = openBadger(dir)
+	if x.db != nil && string(x.get("format")) != indexFormat {
+		x.fresh = true
+		x.put("format", []byte(indexFormat))
+	}
+	return x
+}
+
+func openBadger(dir string) *badger.DB {
+	opts := badger.DefaultOptions(dir).WithLogger(nil).WithNumVersionsToKeep(1).WithMemTableSize(8 << 20).
+		WithValueLogFileSize(16 << 20).WithCompression(options.None).WithNumCompactors(2).WithCompactL0OnClose(false).WithMetricsEnabled(false)
+	db, err := badger.Open(opts)
+	if err == nil {
+		return db
+	}
+	if heldElsewhere(dir) {
+		return nil
+	}
+	// Damaged: everything in it can be learnt again.
+	if os.RemoveAll(dir) != nil {
+		return nil
+	}
+	if db, err = badger.Open(opts); err != nil {
+		return nil
+	}
+	return db
+}
+
+// heldElsewhere reports whether another process has Badger's folder locked; Badger locks the folder itself.
+func heldElsewhere(dir string) bool {
+	f, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return true
+	}
+	return false
+}
+
+func (x *index) get(key string) []byte {
+	x.mu.Lock()
+	v, ok := x.known[key]
+	x.mu.Unlock()
+	if ok || x.db == nil {
+		return v
+	}
+	_ = x.db.View(func(tx *badger.Txn) error { // a key that is not there, or cannot be read, is not known
+		item, err := tx.Get([]byte(key))
+		if err == nil {
+			v, err = item.ValueCopy(nil)
+		}
+		return err
+	})
+	return v
+}
+
+func (x *index) put(key string, v []byte) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.known[key] = v
+	if x.db == nil {
+		return
+	}
+	x.batch[key] = v
+	if len(x.batch) >= 4096 {
+		x.flushLocked()
+	}
+}
+
+// flushLocked writes what was learnt; mu is held. What cannot be written will be learnt again.
+func (x *index) flushLocked() {
+	w := x.db.NewWriteBatch()
+	defer w.Cancel()
+	for k, v := range x.batch {
+		if w.Set([]byte(k), v) != nil {
+			return
+		}
+	}
+	if w.Flush() == nil {
+		x.batch = map[string][]byte{}
+	}
+}
+
+func (x *index) close() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.db == nil {
+		return nil
+	}
+	if len(x.batch) > 0 {
+		x.flushLocked()
+	}
+	err := x.db.Close()
+	x.db = nil
+	return err
+}
+
+func (x *index) verified(d artifact.Digest) stamp {
+	var s stamp
+	if v := x.get("blob/" + string(d)); v != nil {
+		_ = json.Unmarshal(v, &s) // damaged: not vouched for
+	}
+	return s
+}
+
+// vouch remembers that the blob was verified as it is now.
+func (c *Cache) vouch(d artifact.Digest, path string) {
+	if s, err := stampOf(path); err == nil && s != c.index.verified(d) {
+		b, _ := json.Marshal(s) // plain numbers
+		c.index.put("blob/"+string(d), b)
+	}
+}
+
+// last is what the index knows of a stage's latest execution or reuse.
+type last struct {
+	Key artifact.Digest `json:"key"`
+	At  time.Time       `json:"at"`
+}
+
+func lastKey(pipeline, address string) string { return "last/" + pipeline + "\x00" + address }
+
+// rebuildIndex learns the last keys from the runs.
+func (c *Cache) rebuildIndex() {
+	runs, _ := c.Runs() // those that cannot be read are left out
+	for i := len(runs) - 1; i >= 0; i-- {
+		for _, s := range runs[i].Stages {
+			c.noteLast(runs[i].Pipeline, s.Address, s.Key, runs[i].Started)
+		}
+	}
+}
+
+func (c *Cache) noteLast(pipeline, address string, key artifact.Digest, at time.Time) {
+	if key == "" {
+		return
+	}
+	b, _ := json.Marshal(last{key, at}) // plain texts
+	c.index.put(lastKey(pipeline, address), b)
+}
