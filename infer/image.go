@@ -54,25 +54,32 @@ func decodeImage(f io.ReadSeeker) (image.Image, error) {
 	return img, nil
 }
 
-// tensorOf scales img to (channels, height, width) and to 0–1. Grey is the luma of ITU-R BT.601, as image/color has it.
+// tensorOf scales img to (channels, height, width) and to 0–1, as the importer of datasets does: bilinear, smoothing where it
+// shrinks, transparent parts black, grey by the luma of ITU-R BT.601.
 func tensorOf(img image.Image, channels, height, width int) []float32 {
-	rgba := image.NewRGBA(image.Rect(0, 0, width, height))
-	if img.Bounds().Dx() == width && img.Bounds().Dy() == height {
-		draw.Draw(rgba, rgba.Rect, img, img.Bounds().Min, draw.Src)
+	bounds := image.Rect(0, 0, width, height)
+	rgba, grey := image.NewRGBA(bounds), image.NewGray(bounds)
+	var to draw.Image = rgba
+	if channels == 1 {
+		to = grey
+	}
+	draw.Draw(to, bounds, image.Black, image.Point{}, draw.Src)
+	if img.Bounds().Size() == bounds.Size() {
+		draw.Draw(to, bounds, img, img.Bounds().Min, draw.Over)
 	} else {
-		draw.BiLinear.Scale(rgba, rgba.Rect, img, img.Bounds(), draw.Src, nil)
+		draw.BiLinear.Scale(to, bounds, img, img.Bounds(), draw.Over, nil)
 	}
 	const unit = 1.0 / 255 // a product, as the dataset's loader has it, so that both give the same bits
 	plane := height * width
 	out := make([]float32, channels*plane)
 	for i := range plane {
-		r, g, b := rgba.Pix[4*i], rgba.Pix[4*i+1], rgba.Pix[4*i+2]
 		if channels == 1 {
-			luma := (19595*uint32(r) + 38470*uint32(g) + 7471*uint32(b) + 1<<15) >> 16
-			out[i] = float32(luma) * unit
+			out[i] = float32(grey.Pix[i]) * unit
 			continue
 		}
-		out[i], out[plane+i], out[2*plane+i] = float32(r)*unit, float32(g)*unit, float32(b)*unit
+		for c := range 3 {
+			out[c*plane+i] = float32(rgba.Pix[4*i+c]) * unit
+		}
 	}
 	return out
 }
