@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/darkroom-dev/darkroom/cache"
 	"github.com/darkroom-dev/darkroom/infer"
 )
 
@@ -206,4 +207,32 @@ func listImages(paths []string) ([]string, error) {
 		images = append(images, found...)
 	}
 	return images, nil
+}
+
+// modelFile returns the path of the model that the user names: a file, else an artifact, which it copies out of the
+// cache until done is called.
+func (a *app) modelFile(ctx context.Context, model string) (path string, done func(), err error) {
+	nothing := func() {}
+	if info, err := os.Stat(model); err == nil && !info.IsDir() {
+		return model, nothing, nil
+	}
+	if strings.HasSuffix(strings.ToLower(model), ".onnx") {
+		return "", nothing, wrongf("there is no model %s", model)
+	}
+	f, err := a.findArtifact(ctx, model)
+	if err != nil {
+		return "", nothing, err
+	}
+	defer f.cache.Close()
+	a.noteStale(f)
+	dir, err := os.MkdirTemp("", "darkroom-model-")
+	if err != nil {
+		return "", nothing, lackingf("making a folder for the model: %w", err)
+	}
+	path = filepath.Join(dir, "model.onnx")
+	if err := f.cache.Materialize(f.ref, path, cache.Copy); err != nil {
+		_ = os.RemoveAll(dir)
+		return "", nothing, fmt.Errorf("copying %s out of the cache: %w", f.name, err)
+	}
+	return path, func() { _ = os.RemoveAll(dir) }, nil
 }

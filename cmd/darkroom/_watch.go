@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/darkroom-dev/darkroom/cmd/live"
 	"github.com/darkroom-dev/darkroom/engine"
-	"github.com/darkroom-dev/darkroom/stages"
 )
 
 // watcher shows a run while it goes on. The engine calls event from one goroutine at a time.
@@ -59,7 +57,7 @@ type plainWatcher struct {
 func (w *plainWatcher) event(e engine.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if e.Event == "stage_progress" {
+	if e.Event == engine.EventStageProgress {
 		if e.Progress == nil || e.Progress.Phase == "" || e.Progress.Phase == w.phase[e.Address] {
 			return
 		}
@@ -103,19 +101,19 @@ func (a *app) newLiveWatcher(total int, verbose bool) *liveWatcher {
 func (w *liveWatcher) event(e engine.Event) {
 	w.mu.Lock()
 	switch e.Event {
-	case "stage_started":
+	case engine.EventStageStarted:
 		w.running++
 		w.display.Start(e.Address)
-	case "stage_finished", "stage_failed":
+	case engine.EventStageFinished, engine.EventStageFailed:
 		w.running--
 		w.done++
 		w.display.End(e.Address)
-	case "stage_reused", "stage_skipped":
+	case engine.EventStageReused, engine.EventStageSkipped:
 		w.done++
 	}
 	w.display.Footer(w.a.paint(w.a.out, dim, fmt.Sprintf("%d of %d stages done, %d running, %s", w.done, w.total, w.running, live.Clock(time.Since(w.started)))))
 	w.mu.Unlock()
-	if e.Event == "stage_progress" {
+	if e.Event == engine.EventStageProgress {
 		if e.Progress != nil {
 			w.display.Update(e.Address, *e.Progress)
 		}
@@ -132,28 +130,28 @@ func (w *liveWatcher) close() { w.display.Close() }
 func (a *app) eventLines(e engine.Event, verbose bool) []string {
 	address := a.paint(a.out, bold, live.Clean(e.Address))
 	switch e.Event {
-	case "stage_reused":
+	case engine.EventStageReused:
 		return []string{a.paint(a.out, dim, "= ") + address + a.paint(a.out, dim, "  reused")}
-	case "stage_started":
+	case engine.EventStageStarted:
 		if !verbose && isTerminal(a.out) {
 			return nil
 		}
 		return []string{"> " + address + "  " + reasonsText(e.Reasons)}
-	case "stage_finished":
+	case engine.EventStageFinished:
 		return []string{a.paint(a.out, green, "✓ ") + address + "  " + secondsText(e.Took) + a.paint(a.out, dim, scalarsText(e.Values))}
-	case "stage_failed":
+	case engine.EventStageFailed:
 		return append([]string{a.paint(a.out, red, "✗ ") + address + "  " + a.paint(a.out, red, "failed")}, indented(e.Error)...)
-	case "stage_skipped":
+	case engine.EventStageSkipped:
 		return []string{a.paint(a.out, yellow, "- ") + address + "  not run" + detail(e.Error)}
-	case "stage_retry":
+	case engine.EventStageRetry:
 		return []string{a.paint(a.out, yellow, "↻ ") + address + "  tried again" + detail(e.Error)}
-	case "requirement_failed":
+	case engine.EventRequirementFailed:
 		return append([]string{a.paint(a.out, red, "✗ ") + address + "  " + a.paint(a.out, red, "requirement failed")}, indented(e.Error)...)
-	case "blob_damaged":
+	case engine.EventBlobDamaged:
 		return []string{a.paint(a.out, yellow, "! ") + address + "  a stored artifact is damaged" + detail(e.Error)}
-	case "waiting_for_lease":
+	case engine.EventWaitingForLease:
 		return []string{a.paint(a.out, dim, "… ") + address + a.paint(a.out, dim, "  waits for another run that is making the same result")}
-	case "stage_log":
+	case engine.EventStageLog:
 		if verbose {
 			return []string{a.paint(a.out, dim, "| ") + address + a.paint(a.out, dim, "  "+live.Clean(e.Line))}
 		}
@@ -161,54 +159,10 @@ func (a *app) eventLines(e engine.Event, verbose bool) []string {
 	return nil
 }
 
-func detail(text string) string {
-	if text == "" {
-		return ""
-	}
-	return ": " + live.Clean(text)
-}
-
-func indented(text string) []string {
-	var lines []string
-	for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
-		if line = live.Clean(line); line != "" {
-			lines = append(lines, "    "+line)
-		}
-	}
-	return lines
-}
-
-// scalarsText names the numbers and short texts among a stage's values.
-func scalarsText(values map[string]any) string {
+func reasonsText(reasons []engine.Reason) string {
 	var parts []string
-	for _, name := range sortedKeys(values) {
-		switch v := values[name].(type) {
-		case float64, bool:
-			parts = append(parts, name+" "+valueText(v))
-		case string:
-			if len(v) <= 24 {
-				parts = append(parts, name+" "+live.Clean(v))
-			}
-		}
+	for _, r := range reasons {
+		parts = append(parts, live.Clean(r.String()))
 	}
-	if len(parts) == 0 {
-		return ""
-	}
-	const most = 5
-	if len(parts) > most {
-		parts = append(parts[:most], "…")
-	}
-	return "  " + strings.Join(parts, ", ")
+	return strings.Join(parts, "; ")
 }
-
-func secondsText(s float64) string {
-	switch {
-	case s < 9.95:
-		return fmt.Sprintf("%.1f s", s)
-	case s < 60:
-		return fmt.Sprintf("%.0f s", s)
-	}
-	return live.Clock(time.Duration(s * float64(time.Second)))
-}
-
-func problemLine(p stages.Problem) string { return p.Summary + ": " + p.Detail }

@@ -79,6 +79,8 @@ func (a *app) commands() []*cobra.Command {
 		a.initCommand(),
 		a.validateCommand(),
 		a.fmtCommand(),
+		a.statusCommand(),
+		a.logCommand(),
 		a.graphCommand(),
 		a.stagesCommand(),
 		a.doctorCommand(),

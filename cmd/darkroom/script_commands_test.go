@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -12,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -33,6 +36,11 @@ func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args 
 		"exit":    cmdExit,
 		"twice":   cmdTwice,
 		"killed":  cmdKilled,
+
+		"killafter":  cmdKillAfter,
+		"gone":       cmdGone,
+		"reportfile": cmdReportFile,
+		"experiment": cmdExperiment,
 	}
 }
 
@@ -248,10 +256,13 @@ func cmdUmask(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// replace FILE OLD NEW: replaces the first OLD in FILE, which must be there.
+// replace FILE OLD NEW: replaces the first OLD in FILE, which must be there; \n is a line break.
 func cmdReplace(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, !neg && len(args) == 3, "replace FILE OLD NEW")
 	text := ts.ReadFile(args[0])
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], `\n`, "\n")
+	}
 	if !strings.Contains(text, args[1]) {
 		ts.Fatalf("%s does not contain %q", args[0], args[1])
 	}
@@ -313,26 +324,95 @@ func cmdKilled(ts *testscript.TestScript, neg bool, args []string) {
 	times, err := strconv.Atoi(args[0])
 	ts.Check(err)
 	for i := range times {
-		cmd := command(ts, args[1:]...)
-		// Whatever the run starts inherits the write end, so that the read end sees when the last of it is gone. It has
-		// a high number, because runners use the low ones for their own pipes.
-		alive, inherited, err := os.Pipe()
-		ts.Check(err)
-		cmd.ExtraFiles = make([]*os.File, 40)
-		cmd.ExtraFiles[39] = inherited
-		out, err := cmd.StdoutPipe()
-		ts.Check(err)
-		ts.Check(cmd.Start())
-		ts.Check(inherited.Close())
-		lines := bufio.NewScanner(out)
-		lines.Buffer(nil, 64<<20)
-		for n := 0; n <= 2+3*i && lines.Scan(); n++ {
+		lines := 2 + 3*i
+		killWhen(ts, args[1:], func(string) bool { lines--; return lines < 0 })
+	}
+}
+
+// killafter TEXT DARKROOM-ARGUMENT…: starts the command and kills it when it prints a line with TEXT.
+func cmdKillAfter(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) >= 2, "killafter TEXT DARKROOM-ARGUMENT…")
+	seen := false
+	killWhen(ts, args[1:], func(line string) bool { seen = seen || strings.Contains(line, args[0]); return seen })
+	if !seen {
+		ts.Fatalf("no line contains %q", args[0])
+	}
+}
+
+// killWhen starts the command, kills it with SIGKILL at the first line of its output of which moment says so, and
+// returns when everything that it started is gone.
+func killWhen(ts *testscript.TestScript, args []string, moment func(line string) bool) {
+	cmd := command(ts, args...)
+	// Whatever the run starts inherits the write end, so that the read end sees when the last of it is gone. It has a
+	// high number, because runners use the low ones for their own pipes.
+	alive, inherited, err := os.Pipe()
+	ts.Check(err)
+	cmd.ExtraFiles = make([]*os.File, 40)
+	cmd.ExtraFiles[39] = inherited
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Check(inherited.Close())
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 64<<20)
+	for lines.Scan() && !moment(lines.Text()) {
+	}
+	_ = cmd.Process.Signal(syscall.SIGKILL)
+	_ = cmd.Wait()
+	ts.Check(alive.SetReadDeadline(time.Now().Add(20 * time.Second)))
+	if _, err := alive.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		ts.Fatalf("a process that the killed run started is still there: %v", err)
+	}
+	ts.Check(alive.Close())
+}
+
+// gone FILE: the process whose number FILE holds does not exist any more.
+func cmdGone(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 1, "gone FILE")
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
+	ts.Check(err)
+	if err := syscall.Kill(pid, 0); err == nil {
+		ts.Fatalf("process %d is still there", pid)
+	}
+}
+
+// reportfile FILE: FILE, mostly stdout, names a report that is there and is a page.
+func cmdReportFile(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) == 1, "reportfile FILE")
+	found := 0
+	for _, line := range strings.Split(ts.ReadFile(args[0]), "\n") {
+		if path, ok := strings.CutPrefix(line, "Report: "); ok {
+			if info, err := os.Stat(ts.MkAbs(path)); err != nil || info.Size() == 0 || info.Mode().Perm()&0o222 != 0 {
+				ts.Fatalf("the report %s is missing, empty or writable: %v", path, err)
+			}
+			found++
 		}
-		_ = cmd.Process.Signal(syscall.SIGKILL)
-		_ = cmd.Wait()
-		if _, err := alive.Read(make([]byte, 1)); err == nil {
-			ts.Fatalf("unexpected output")
-		}
-		ts.Check(alive.Close())
+	}
+	if found == 0 {
+		ts.Fatalf("no line begins with \"Report: \"")
+	}
+}
+
+// experiment [PIPELINE]: sets $EXPERIMENT to the pipeline's experiment, and $KEY and $DIGEST to those of its first stage
+// and that one's output.
+func cmdExperiment(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) <= 1, "experiment [PIPELINE]")
+	var plan struct {
+		Experiment string
+		Stages     []struct{ Address, Key string }
+	}
+	ts.Check(json.Unmarshal(output(ts, append([]string{"plan", "--json"}, args...)...), &plan))
+	if plan.Experiment == "" {
+		ts.Fatalf("the plan has no experiment")
+	}
+	if ts.Getenv("EXPERIMENT") != "" {
+		ts.Setenv("FIRST", ts.Getenv("EXPERIMENT"))
+	}
+	ts.Setenv("EXPERIMENT", plan.Experiment)
+	ts.Setenv("KEY", plan.Stages[0].Key)
+	var s shownStage
+	ts.Check(json.Unmarshal(output(ts, "show", plan.Stages[0].Key, "--json"), &s))
+	for _, name := range sortedKeys(s.Outputs) {
+		ts.Setenv("DIGEST", s.Outputs[name].Digest)
 	}
 }

@@ -24,6 +24,10 @@ func TestScripts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	small, err := filepath.Abs(filepath.Join("..", "..", "testdata", "small.hcl"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("..", "..", "testdata", "script"),
 		UpdateScripts:       os.Getenv("DARKROOM_UPDATE") != "",
@@ -31,6 +35,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NO_COLOR", "1")
+			env.Setenv("SMALL", small)
 			if libraryErr == nil {
 				env.Setenv(ort.PathVariable, library)
 			}

@@ -133,3 +133,65 @@ func plural(n int, noun string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }
+
+func detail(text string) string {
+	if text == "" {
+		return ""
+	}
+	return ": " + live.Clean(text)
+}
+
+func indented(text string) []string {
+	var lines []string
+	for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
+		if line = live.Clean(line); line != "" {
+			lines = append(lines, "    "+line)
+		}
+	}
+	return lines
+}
+
+// scalarsText names the numbers and short texts among a stage's values.
+func scalarsText(values map[string]any) string {
+	var parts []string
+	for _, name := range sortedKeys(values) {
+		switch v := values[name].(type) {
+		case float64, bool:
+			parts = append(parts, name+" "+valueText(v))
+		case string:
+			if len(v) <= 24 {
+				parts = append(parts, name+" "+live.Clean(v))
+			}
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	const most = 5
+	if len(parts) > most {
+		parts = append(parts[:most], "…")
+	}
+	return "  " + strings.Join(parts, ", ")
+}
+
+func secondsText(s float64) string {
+	switch {
+	case s < 9.95:
+		return fmt.Sprintf("%.1f s", s)
+	case s < 60:
+		return fmt.Sprintf("%.0f s", s)
+	}
+	return live.Clock(time.Duration(s * float64(time.Second)))
+}
+
+// countsText is "2 ran, 3 reused, 1 failed".
+func countsText(ran, reused, failed, skipped int) string {
+	text := fmt.Sprintf("%d ran, %d reused", ran, reused)
+	if failed > 0 {
+		text += fmt.Sprintf(", %d failed", failed)
+	}
+	if skipped > 0 {
+		text += fmt.Sprintf(", %d not run", skipped)
+	}
+	return text
+}

@@ -61,5 +61,4 @@ var otherOperations = []compute.OpType{
 	compute.OpTypePad, compute.OpTypeConcatenate, compute.OpTypeReverse, compute.OpTypeIota,
 	compute.OpTypeReduceLogicalAnd, compute.OpTypeReduceLogicalOr, compute.OpTypeArgMinMax,
 	compute.OpTypeDotGeneral, compute.OpTypeConvGeneral, compute.OpTypeReduceWindow, compute.OpTypeCumSum, compute.OpTypeGather,
-	compute.OpTypeSelectAndScatterMax, compute.OpTypeSelectAndScatterMin,
 }

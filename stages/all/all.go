@@ -6,14 +6,12 @@ import (
 	"github.com/darkroom-dev/darkroom/stages"
 	"github.com/darkroom-dev/darkroom/stages/evaluate"
 	"github.com/darkroom-dev/darkroom/stages/exec"
-	"github.com/darkroom-dev/darkroom/stages/ingest"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
 )
 
 // Catalog returns every kind, in the order of the reference.
 func Catalog() *stages.Catalog {
 	c, err := stages.NewCatalog(
-		ingest.Kind,
 		evaluate.Kind,
 		choose.Kind,
 		exec.Kind,

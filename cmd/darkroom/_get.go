@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/darkroom-dev/darkroom/cache"
+)
+
+func (a *app) getCommand() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "get ADDRESS.OUTPUT [PATH]",
+		Short: "Copies an artifact out of the cache: a model, a report, a table",
+		Long: `Copies an artifact out of the cache. What to copy is an output of the pipeline, such as train.net.model, or the
+digest of an artifact (its first digits are enough). PATH is a file or folder to make, or an existing folder to put it
+into; without it, the output's own name in the working folder; - writes a file to standard output.`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := a.findArtifact(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			defer f.cache.Close()
+			path := f.fileName()
+			if len(args) == 2 {
+				path = args[1]
+			}
+			a.noteStale(f)
+			if path == "-" {
+				return a.writeArtifact(f)
+			}
+			if info, err := os.Stat(path); err == nil && info.IsDir() {
+				path = filepath.Join(path, f.fileName())
+			}
+			if err := f.copyOut(path, force); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(map[string]any{"path": path, "type": f.ref.Type, "digest": f.ref.Digest, "size": f.ref.Size, "current": !f.stale})
+			}
+			fmt.Fprintf(a.out, "%s (%s, %s) → %s\n", f.name, f.ref.Type, bytesText(f.ref.Size), path)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "replace what is at PATH")
+	a.variableFlags(cmd)
+	return cmd
+}
+
+// noteStale says that what is shown is older than the pipeline.
+func (a *app) noteStale(f *found) {
+	if f.stale {
+		fmt.Fprintf(a.err, "%s %s would run again; this is the result of its last run.\n", a.paint(a.err, bold+yellow, "Note:"), f.record.Address)
+	}
+}
+
+// writeArtifact writes a file to stdout.
+func (a *app) writeArtifact(f *found) error {
+	if f.ref.Tree {
+		return wrongf("%s is a folder, which cannot be written to standard output", f.name)
+	}
+	b, err := f.cache.ReadBlob(f.ref.Digest)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", f.name, err)
+	}
+	_, err = a.out.Write(b)
+	return err
+}
+
+// copyOut makes a private, writable copy of the artifact.
+func (f *found) copyOut(path string, force bool) error {
+	if _, err := os.Lstat(path); err == nil {
+		if !force {
+			return wrongf("%s is there already; --force replaces it", path)
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return lackingf("removing what is at %s: %w", path, err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return lackingf("making the folder for %s: %w", path, err)
+	}
+	if err := f.cache.Materialize(f.ref, path, cache.Copy); err != nil {
+		return fmt.Errorf("copying %s to %s: %w", f.name, path, err)
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/darkroom-dev/darkroom/engine"
+)
+
+func (a *app) whyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "why ADDRESS",
+		Short: "Says why a stage ran, or would run: arguments, inputs and versions, old → new",
+		Args:  cobra.ExactArgs(1),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, partial string) ([]string, cobra.ShellCompDirective) {
+			return a.completeAddress(cmd, args, partial)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			w, err := a.open(nil)
+			if err != nil {
+				return err
+			}
+			defer w.close()
+			if err := knownStage(w.pipeline, args[0]); err != nil {
+				return err
+			}
+			x, err := engine.Why(cmd.Context(), w.pipeline, w.options, args[0])
+			if err != nil {
+				return a.engineFailure(w.pipeline, err)
+			}
+			if a.json {
+				return a.printJSON(map[string]any{"address": args[0], "action": x.Action, "reasons": reasonsJSON(x.Reasons)})
+			}
+			a.printExplanation(x)
+			return nil
+		},
+	}
+	a.variableFlags(cmd)
+	return cmd
+}
+
+// knownStage fails, with a suggestion, unless the pipeline has the stage.
+func knownStage(p *engine.Pipeline, address string) error {
+	var names []string
+	for _, n := range p.Nodes {
+		if n.ID == address {
+			return nil
+		}
+		names = append(names, n.ID)
+	}
+	return wrongf("the pipeline has no stage %s%s", address, closest(address, names))
+}
+
+func (a *app) printExplanation(x *engine.Explanation) {
+	fmt.Fprintln(a.out, x)
+}

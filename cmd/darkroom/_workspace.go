@@ -1,0 +1,56 @@
+package main
+
+import (
+	"github.com/darkroom-dev/darkroom/cache"
+	"github.com/darkroom-dev/darkroom/engine"
+	"github.com/darkroom-dev/darkroom/infer/ort"
+	"github.com/darkroom-dev/darkroom/runners/local"
+	"github.com/darkroom-dev/darkroom/stages"
+)
+
+// workspace is a pipeline with its cache, ready to be planned or run.
+type workspace struct {
+	pipeline *engine.Pipeline
+	cache    *cache.Cache
+	options  engine.Options
+}
+
+func (w *workspace) close() { _ = w.cache.Close() }
+
+// open loads the pipeline and opens its cache.
+func (a *app) open(args []string) (*workspace, error) {
+	path, err := a.findPipeline(args)
+	if err != nil {
+		return nil, err
+	}
+	p, err := a.load(args)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.openCache(path)
+	if err != nil {
+		return nil, err
+	}
+	o, err := engineOptions(c)
+	if err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return &workspace{p, c, o}, nil
+}
+
+func engineOptions(c *cache.Cache) (engine.Options, error) {
+	runner, err := local.New(local.Options{Device: device})
+	if err != nil {
+		return engine.Options{}, lackingf("the local runner: %w", err)
+	}
+	return engine.Options{Cache: c, Runners: map[string]engine.Runner{"local": runner}, Threads: machineThreads()}, nil
+}
+
+// device is the device class of this machine.
+func device(threads int) (stages.Device, error) {
+	if _, err := ort.Find(); err != nil {
+		return stages.Device{}, lackingf("%w", err)
+	}
+	return stages.Device{Backend: "cpu", Version: ort.Version(), ISA: ort.ISA(), Precision: "fp32", Threads: threads}, nil
+}
