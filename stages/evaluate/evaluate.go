@@ -26,7 +26,9 @@ var Kind = &stages.Kind{
 		"the confusion matrix, log loss and calibration. An augmentation policy of the dataset is not applied. With `baseline`, a second model answers the same images, and the " +
 		"two are compared image by image. A `require` block fails the run when a value misses; the report is kept.\n\n" +
 		"Shares whose denominator is 0 are 0. Macro averages are over the classes that occur as a label or as an answer. Calibration is the expected calibration error over 15 bins " +
-		"(Guo et al. 2017).",
+		"(Guo et al. 2017); AUROC and average precision are of each class against the rest.\n\n" +
+		"`predictions` has the columns id, label, predicted, correct, confidence and loss; sorted by loss, wrong labels come first. `metrics` has the values below, " +
+		"the 95 % interval of the accuracy (Wilson 1927), the calibration bins, the classes, the confusion matrix (rows are true classes) and, with a baseline, how many images only one of the two answers rightly.",
 	Example: `evaluate "final" {
   model    = train.student.model
   baseline = train.teacher.model
