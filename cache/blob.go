@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/darkroom-dev/darkroom/artifact"
 	"golang.org/x/sys/unix"
@@ -131,7 +132,6 @@ func (c *Cache) install(path string, d artifact.Digest) error {
 		return err
 	}
 	c.renamedIn(filepath.Dir(to))
-	c.vouch(d, to)
 	return nil
 }
 
@@ -175,12 +175,17 @@ func (c *Cache) check(d artifact.Digest, size int64) error {
 // verifyBlob reads the blob and quarantines it when its bytes are not those of its digest.
 func (c *Cache) verifyBlob(d artifact.Digest) error {
 	path := c.blobPath(d)
-	got, _, err := artifact.DigestFile(path)
+	begin := time.Now()
+	before, err := stampOf(path)
+	var got artifact.Digest
+	if err == nil {
+		got, _, err = artifact.DigestFile(path)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("blob %s: %w", d.Short(), ErrMissing)
 	}
 	if err == nil && got == d {
-		c.vouch(d, path)
+		c.vouch(d, before, begin)
 		return nil
 	}
 	c.quarantine(path)

@@ -16,26 +16,26 @@ import (
 type stamp struct {
 	Size   int64  `json:"s"`
 	MTime  int64  `json:"m"`
-	CTime  int64  `json:"c,omitempty"` // of sources; a blob's changes with every link to it
+	CTime  int64  `json:"c"` // of the inode's last change: no program can set it back, and every link moves it on
 	Inode  uint64 `json:"i"`
 	Device uint64 `json:"d"`
 }
+
+// racy is how old a change must be, when the reading of a file begins, for the file's stamp to stand for what was read:
+// a file may be written again within one tick of the file system's clock.
+const racy = 50 * time.Millisecond
 
 func stampOf(path string) (stamp, error) {
 	var st syscall.Stat_t
 	if err := syscall.Stat(path, &st); err != nil {
 		return stamp{}, err
 	}
-	return stamp{Size: st.Size, MTime: st.Mtim.Nano(), Inode: st.Ino, Device: st.Dev}, nil
+	return stamp{Size: st.Size, MTime: st.Mtim.Nano(), CTime: st.Ctim.Nano(), Inode: st.Ino, Device: st.Dev}, nil
 }
 
-// sourceStamp also holds the time of the last change of the inode, which a program cannot set back.
-func sourceStamp(path string) (stamp, error) {
-	var st syscall.Stat_t
-	if err := syscall.Stat(path, &st); err != nil {
-		return stamp{}, err
-	}
-	return stamp{Size: st.Size, MTime: st.Mtim.Nano(), CTime: st.Ctim.Nano(), Inode: st.Ino, Device: st.Dev}, nil
+// settled reports whether the stamp, taken before a reading that began at begin, can vouch for what was read.
+func (s stamp) settled(begin time.Time) bool {
+	return begin.Sub(time.Unix(0, max(s.CTime, s.MTime))) > racy
 }
 
 // index is the part of the cache that can be rebuilt: what was last verified, the digests of sources, and the last key
@@ -164,9 +164,9 @@ func (x *index) verified(d artifact.Digest) stamp {
 	return s
 }
 
-// vouch remembers that the blob was verified as it is now.
-func (c *Cache) vouch(d artifact.Digest, path string) {
-	if s, err := stampOf(path); err == nil && s != c.index.verified(d) {
+// vouch remembers that the blob was whole when it had the stamp s, taken before it was read from begin on.
+func (c *Cache) vouch(d artifact.Digest, s stamp, begin time.Time) {
+	if s.settled(begin) && s != c.index.verified(d) {
 		b, _ := json.Marshal(s) // plain numbers
 		c.index.put("blob/"+string(d), b)
 	}

@@ -23,10 +23,6 @@ type Source struct {
 	stamps map[string]stamp // by path relative to Path; "" for a file
 }
 
-// racy is how old a change must be for its time to be believed: a file may be written twice within one tick of the
-// file system's clock.
-const racy = 50 * time.Millisecond
-
 // HashSource digests the file or folder at path. Files that are as they were when they were last digested are not
 // read.
 func (c *Cache) HashSource(path string) (*Source, error) {
@@ -105,7 +101,8 @@ type seen struct {
 
 // hashOne digests a file, or finds its digest in the stat cache. A file that changes while it is read is an error.
 func (c *Cache) hashOne(path string) (artifact.Entry, stamp, error) {
-	before, err := sourceStamp(path)
+	begin := time.Now()
+	before, err := stampOf(path)
 	if err != nil {
 		return artifact.Entry{}, before, fmt.Errorf("digesting %s: %w", path, err)
 	}
@@ -117,11 +114,11 @@ func (c *Cache) hashOne(path string) (artifact.Entry, stamp, error) {
 	if err != nil {
 		return artifact.Entry{}, before, fmt.Errorf("digesting the source: %w", err)
 	}
-	after, err := sourceStamp(path)
+	after, err := stampOf(path)
 	if err != nil || after != before || n != before.Size {
 		return artifact.Entry{}, before, fmt.Errorf("the source %s changed while it was being read", path)
 	}
-	if time.Since(time.Unix(0, max(before.CTime, before.MTime))) > racy {
+	if before.settled(begin) {
 		b, _ := json.Marshal(seen{before, d}) // plain numbers and texts
 		c.index.put("source/"+path, b)
 	}
