@@ -96,8 +96,12 @@ func (c *Cache) adopt(path string) (artifact.Digest, int64, error) {
 
 // copyIn copies the file at path into the store as the blob d, and refuses when it has changed meanwhile.
 func (c *Cache) copyIn(path string, d artifact.Digest) error {
-	tmp := filepath.Join(c.path("tmp"), "copy-"+string(d)+fmt.Sprintf("-%d", os.Getpid()))
-	defer os.Remove(tmp)
+	dir, err := c.TempDir("copy-") // a name of its own: equal files may be stored at the same time
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	tmp := filepath.Join(dir, string(d))
 	if err := copyFile(path, tmp, 0o644); err != nil {
 		return err
 	}
@@ -184,7 +188,10 @@ func (c *Cache) verifyBlob(d artifact.Digest) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("blob %s: %w", d.Short(), ErrMissing)
 	}
-	if err == nil && got == d {
+	if err != nil { // too many open files, say: nothing is known of the bytes
+		return fmt.Errorf("verifying blob %s: %w", d.Short(), err)
+	}
+	if got == d {
 		c.vouch(d, before, begin)
 		return nil
 	}

@@ -19,8 +19,19 @@ const (
 )
 
 // Materialize puts the artifact at dst, which must not exist. Every byte is verified: what is stored is read before it
-// is linked, and a copy is digested. Where links are refused, copies are made.
+// is linked, and a copy is digested. Where links are refused, copies are made. When it fails, nothing is left at dst.
 func (c *Cache) Materialize(ref artifact.Ref, dst string, mode Mode) error {
+	if _, err := os.Lstat(dst); err == nil {
+		return fmt.Errorf("restoring %s: %w", dst, os.ErrExist)
+	}
+	err := c.restore(ref, dst, mode)
+	if err != nil {
+		_ = removeAll(dst) // the first error is the one to report
+	}
+	return err
+}
+
+func (c *Cache) restore(ref artifact.Ref, dst string, mode Mode) error {
 	if !ref.Tree {
 		return c.place(ref.Digest, dst, mode, false)
 	}
