@@ -44,8 +44,8 @@ func (e expression) eval(s *scope) (cty.Value, error) {
 	}
 	v, diags := expr.Value(s.context(expr, expr.Variables()))
 	if diags.HasErrors() {
-		d := diags[0]
-		return cty.NilVal, fmt.Errorf("%s: %s", d.Summary, sentence(d.Detail))
+		summary, detail := explain(diags[0])
+		return cty.NilVal, fmt.Errorf("%s: %s", summary, detail)
 	}
 	return v, nil
 }

@@ -34,7 +34,7 @@ func (b *nodeBuilder) common() {
 			continue
 		case "timeout", "seed", "cache", "threads":
 		case "resources", "retry", "matrix", "require":
-			b.l.problem(a.NameRange, b.id, "Block written as an argument", fmt.Sprintf("%q is a block: write `%s { … }` without an equals sign.", a.Name, a.Name))
+			b.l.problem(a.NameRange, b.id, writtenAsArgument, fmt.Sprintf("%q is a block: write `%s { … }` without an equals sign.", a.Name, a.Name))
 			continue
 		default:
 			continue

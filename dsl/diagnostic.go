@@ -136,16 +136,26 @@ func (l *loader) addHCL(diags hcl.Diagnostics, address string) {
 		} else if d.Context != nil {
 			rng = *d.Context
 		}
-		summary, detail := d.Summary, sentence(d.Detail)
-		if notFinite.MatchString(detail) {
-			summary, detail = "Not a finite number", "This calculation has no finite result, such as 0/0 or the difference of two infinite numbers."
-		}
+		summary, detail := explain(d)
 		l.add(severity, rng, address, summary, detail)
 	}
 }
 
 // notFinite matches what the HCL library says of calculations such as 0/0.
-var notFinite = regexp.MustCompile(`can't (divide|multiply|add|subtract|compute|use) .*(zero|infinit)`)
+var notFinite = regexp.MustCompile(`can't (divide|multiply|add|subtract|compute|use) .*(zero|infinit)|NaN`)
+
+// explain returns the summary and detail of what the HCL library reports, without its traces of the stack.
+func explain(d *hcl.Diagnostic) (summary, detail string) {
+	detail = sentence(d.Detail)
+	switch {
+	case notFinite.MatchString(detail):
+		return "Not a finite number", "This calculation has no finite result, such as 0/0 or the difference of two infinite numbers."
+	case strings.Contains(detail, "panic in function implementation"):
+		before, _, _ := strings.Cut(detail, " failed: panic")
+		return d.Summary, before + " failed: it cannot work with these arguments."
+	}
+	return d.Summary, detail
+}
 
 // syntaxErrors drops what follows from a text that does not end where it should: every further line looks wrong then.
 func syntaxErrors(diags hcl.Diagnostics) hcl.Diagnostics {

@@ -104,6 +104,9 @@ func (l *loader) load(name string, variables func(*document)) (*engine.Pipeline,
 	p := &engine.Pipeline{Name: name, Dir: l.dir, Nodes: l.nodes, Catalog: l.catalog}
 	l.pipelineBlock(doc, p)
 	l.unusedVariables(doc)
+	if len(doc.stages) == 0 && !l.diags.HasErrors() {
+		l.add(SeverityWarning, hcl.Range{}, "", "Pipeline without stages", "Nothing here makes anything. A stage is a block of a kind that `darkroom stages` lists.")
+	}
 	sort.Slice(p.Nodes, func(i, j int) bool { return p.Nodes[i].ID < p.Nodes[j].ID })
 	p.Sources = l.sources(name)
 	p.Variables = l.normalVariables()

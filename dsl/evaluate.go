@@ -3,7 +3,6 @@ package dsl
 import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/zclconf/go-cty/cty"
 )
 
 // checkReferences checks every expression of the document and finds out what refers to what.
@@ -123,31 +122,10 @@ func (l *loader) local(name string, a *hclsyntax.Attribute) {
 	}
 	if size := valueSize(v); size > maxLocal {
 		l.broken["local."+name] = true
-		l.problemf(a.Expr.Range(), "Value too large", "The local value %q is larger than 16 MiB. Give large data to a stage as a source.", name)
+		l.problemf(a.Expr.Range(), "Value too large", "The local value %q is larger than 16 MiB, or holds a number out of all range. Give large data to a stage as a source.", name)
 		return
 	}
 	l.locals[name] = v
-}
-
-const maxLocal = 16 << 20
-
-// valueSize is a rough size in bytes, so that locals that double each other end in a message and not in the machine's
-// memory.
-func valueSize(v cty.Value) int {
-	switch {
-	case v.IsNull() || !v.IsKnown():
-		return 1
-	case v.Type() == cty.String:
-		return len(v.AsString()) + 16
-	case v.CanIterateElements():
-		n := 16
-		for it := v.ElementIterator(); it.Next() && n <= maxLocal; {
-			_, e := it.Element()
-			n += valueSize(e)
-		}
-		return n
-	}
-	return 16
 }
 
 func (l *loader) runner(b *hclsyntax.Block, name string) {

@@ -105,6 +105,7 @@ func (l *loader) addText(name string, text []byte) {
 		l.addHCL(syntaxErrors(diags), "")
 		if !diags.HasErrors() {
 			f.body = parsed.Body.(*hclsyntax.Body)
+			l.checkNumbers(f)
 		}
 	}
 }

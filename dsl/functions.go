@@ -43,20 +43,20 @@ func functions(r *readings) map[string]function.Function {
 		"signum": stdlib.SignumFunc, "parseint": stdlib.ParseIntFunc, "min": stdlib.MinFunc, "max": stdlib.MaxFunc, "sum": sumFunc, "round": roundFunc,
 
 		"upper": stdlib.UpperFunc, "lower": stdlib.LowerFunc, "title": stdlib.TitleFunc, "substr": stdlib.SubstrFunc, "join": stdlib.JoinFunc,
-		"split": stdlib.SplitFunc, "chomp": stdlib.ChompFunc, "indent": stdlib.IndentFunc, "trimspace": stdlib.TrimSpaceFunc,
+		"split": stdlib.SplitFunc, "chomp": stdlib.ChompFunc, "indent": indentFunc, "trimspace": stdlib.TrimSpaceFunc,
 		"trim": stdlib.TrimFunc, "trimprefix": stdlib.TrimPrefixFunc, "trimsuffix": stdlib.TrimSuffixFunc, "replace": stdlib.ReplaceFunc,
 		"regex": stdlib.RegexFunc, "regexall": stdlib.RegexAllFunc, "regexreplace": stdlib.RegexReplaceFunc, "strrev": stdlib.ReverseFunc,
-		"format": stdlib.FormatFunc, "formatlist": stdlib.FormatListFunc, "basename": textFunc(path.Base), "dirname": textFunc(path.Dir),
+		"format": formatFunc, "formatlist": formatListFunc, "basename": textFunc(path.Base), "dirname": textFunc(path.Dir),
 
 		"length": lengthFunc, "element": stdlib.ElementFunc, "coalesce": stdlib.CoalesceFunc, "coalescelist": stdlib.CoalesceListFunc,
 		"compact": stdlib.CompactFunc, "concat": stdlib.ConcatFunc, "contains": stdlib.ContainsFunc, "distinct": stdlib.DistinctFunc,
 		"chunklist": stdlib.ChunklistFunc, "flatten": stdlib.FlattenFunc, "keys": stdlib.KeysFunc, "values": stdlib.ValuesFunc,
 		"lookup": stdlib.LookupFunc, "merge": stdlib.MergeFunc, "range": stdlib.RangeFunc, "reverse": stdlib.ReverseListFunc,
-		"setproduct": stdlib.SetProductFunc, "slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "zipmap": stdlib.ZipmapFunc,
+		"setproduct": productFunc, "slice": stdlib.SliceFunc, "sort": stdlib.SortFunc, "zipmap": stdlib.ZipmapFunc,
 		"setunion": stdlib.SetUnionFunc, "setintersection": stdlib.SetIntersectionFunc, "setsubtract": stdlib.SetSubtractFunc,
 
 		"jsonencode": stdlib.JSONEncodeFunc, "jsondecode": stdlib.JSONDecodeFunc, "csvdecode": stdlib.CSVDecodeFunc,
-		"tostring": stdlib.MakeToFunc(cty.String), "tonumber": stdlib.MakeToFunc(cty.Number), "tobool": stdlib.MakeToFunc(cty.Bool),
+		"tostring": stdlib.MakeToFunc(cty.String), "tonumber": toNumberFunc, "tobool": stdlib.MakeToFunc(cty.Bool),
 		"tolist": stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)), "toset": stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)), "tomap": stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)),
 		"try": tryfunc.TryFunc, "can": tryfunc.CanFunc,
 

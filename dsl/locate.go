@@ -13,7 +13,7 @@ import (
 
 // problemRange returns where a problem of a stage lies in its block.
 func problemRange(b *hclsyntax.Block, p stages.Problem) hcl.Range {
-	unknown := p.Summary == "Unknown argument"
+	unknown := p.Summary == "Unknown argument" || p.Summary == writtenAsArgument
 	return argumentRange(b, p.Arg, unknown, true)
 }
 

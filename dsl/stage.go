@@ -3,6 +3,7 @@ package dsl
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
@@ -84,9 +85,10 @@ func (b *nodeBuilder) localPaths() {
 		extra[name] = v
 	}
 	b.extra = extra
-	reported := b.l.diags
+	reported, connected := b.l.diags, len(b.node.Inputs)
 	b.decode(b.arguments(b.s.block.Body, b.schema, ""), false)
 	b.l.diags = reported
+	b.node.Inputs = b.node.Inputs[:connected] // arguments that are artifacts are connected again
 	out := map[string]cty.Value{}
 	for _, o := range b.schema.Outputs {
 		out[o.Name] = cty.StringVal("out/" + o.Name)
@@ -116,6 +118,9 @@ func (b *nodeBuilder) decode(args *arguments, report bool) {
 		if typed, waits := args.pending[p.Arg]; waits && !(typed && p.Summary == "Wrong type of argument") {
 			continue
 		}
+		if p.Summary == "Missing argument" && b.writtenAsBlock(p.Detail) {
+			continue // reported as that
+		}
 		b.l.stageProblem(b.s, b.id, p)
 		n++
 	}
@@ -139,8 +144,41 @@ func (l *loader) stageProblem(s *stageBlock, id string, p stages.Problem) {
 	if p.Warning {
 		severity = SeverityWarning
 	}
+	if other, ok := l.otherForm(s, p); ok {
+		p = other
+	}
 	l.add(severity, problemRange(s.block, p), id, p.Summary, problemDetail(p))
 }
+
+// writtenAsBlock reports whether the argument that detail misses stands there as a block.
+func (b *nodeBuilder) writtenAsBlock(detail string) bool {
+	return slices.ContainsFunc(b.s.block.Body.Blocks, func(n *hclsyntax.Block) bool {
+		return strings.HasPrefix(detail, fmt.Sprintf("The argument %q ", n.Type))
+	})
+}
+
+// otherForm recognises a block that was written as an argument and the reverse, and adds what every stage has to the
+// names that may have been meant.
+func (l *loader) otherForm(s *stageBlock, p stages.Problem) (stages.Problem, bool) {
+	schema := l.schema(s.kind)
+	switch {
+	case strings.Contains(p.Arg, "."):
+		return p, false
+	case p.Summary == "Unknown argument" && schema.BlockFor(p.Given) != nil:
+		p.Summary, p.Detail = writtenAsArgument, fmt.Sprintf("%q is a block: write `%s { … }` without an equals sign.", p.Given, p.Given)
+		p.Given = ""
+	case p.Summary == "Unknown block" && (schema.Arg(p.Given) != nil || schema.Input(p.Given) != nil):
+		p.Summary, p.Detail = "Argument written as a block", fmt.Sprintf("%q is an argument: write `%s = …` with an equals sign.", p.Given, p.Given)
+		p.Given = ""
+	case p.Given != "" && closest(p.Given, p.Options) == "" && closest(p.Given, stages.Reserved) != "":
+		p.Options = stages.Reserved
+	default:
+		return p, false
+	}
+	return p, true
+}
+
+const writtenAsArgument = "Block written as an argument"
 
 func problemDetail(p stages.Problem) string {
 	detail := sentence(p.Detail)
