@@ -122,8 +122,8 @@ func sessionOptions(threads int) (*onnxruntime.SessionOptions, error) {
 		options.SetExecutionMode(onnxruntime.ExecutionModeSequential),
 		options.SetGraphOptimizationLevel(onnxruntime.GraphOptimizationLevelEnableAll),
 		options.AddSessionConfigEntry("session.strict_shape_type_inference", "1"),
-		// Between two runs the processor belongs to whoever prepares the next batch.
-		options.AddSessionConfigEntry("session.force_spinning_stop", "1"),
+		// Waiting threads leave the processor to whoever prepares the next batch, as those of the trainer's device do.
+		options.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"),
 	)
 	if err != nil {
 		options.Destroy()
