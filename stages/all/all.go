@@ -7,11 +7,13 @@ import (
 	"github.com/darkroom-dev/darkroom/stages/evaluate"
 	"github.com/darkroom-dev/darkroom/stages/exec"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
+	"github.com/darkroom-dev/darkroom/stages/split"
 )
 
 // Catalog returns every kind, in the order of the reference.
 func Catalog() *stages.Catalog {
 	c, err := stages.NewCatalog(
+		split.Kind,
 		evaluate.Kind,
 		choose.Kind,
 		exec.Kind,
