@@ -124,3 +124,15 @@ func (f *Function) ArgMinMax(x compute.Value, axis int, outputDType dtypes.DType
 	position := f.emit(operator, shapes.Make(dtypes.Int64, shape.Dimensions...), vs, intAttribute("axis", axis), intAttribute("keepdims", 0))
 	return f.convert(position, outputDType), nil
 }
+
+// FusedSoftmax returns exp(x)/Σexp(x) along the axis, of x less its greatest element so that nothing overflows.
+func (f *Function) FusedSoftmax(x compute.Value, axis int) (compute.Value, error) {
+	v, err := f.float(compute.OpTypeFusedSoftmax, x)
+	if err != nil {
+		return nil, err
+	}
+	if axis < 0 || axis >= v.shape.Rank() {
+		return nil, fmt.Errorf("cpu device: FusedSoftmax: no axis %d in %s", axis, v.shape)
+	}
+	return f.emit("Softmax", v.shape, []*value{v}, intAttribute("axis", axis)), nil
+}

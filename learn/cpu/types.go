@@ -61,4 +61,5 @@ var otherOperations = []compute.OpType{
 	compute.OpTypePad, compute.OpTypeConcatenate, compute.OpTypeReverse, compute.OpTypeIota,
 	compute.OpTypeReduceLogicalAnd, compute.OpTypeReduceLogicalOr, compute.OpTypeArgMinMax,
 	compute.OpTypeDotGeneral, compute.OpTypeConvGeneral, compute.OpTypeReduceWindow, compute.OpTypeCumSum, compute.OpTypeGather,
+	compute.OpTypeFusedSoftmax, compute.OpTypeSelectAndScatterMax, compute.OpTypeSelectAndScatterMin,
 }

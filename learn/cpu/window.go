@@ -123,3 +123,96 @@ func (f *Function) CumSum(x compute.Value, axis int, options compute.CumSumOptio
 		intAttribute("exclusive", flag[options.Exclusive]), intAttribute("reverse", flag[options.Reverse]))
 	return f.convert(sum, shape.DType), nil
 }
+
+// SelectAndScatterMax adds each element of source, one per window of the operand, to the place of the window's greatest
+// element, the first of equal ones: the gradient of max-pooling.
+func (f *Function) SelectAndScatterMax(operand, source compute.Value, windowDimensions, windowStrides []int, paddings [][2]int) (compute.Value, error) {
+	return f.selectAndScatter(compute.ReduceOpMax, operand, source, windowDimensions, windowStrides, paddings)
+}
+
+// SelectAndScatterMin is SelectAndScatterMax for the least element.
+func (f *Function) SelectAndScatterMin(operand, source compute.Value, windowDimensions, windowStrides []int, paddings [][2]int) (compute.Value, error) {
+	return f.selectAndScatter(compute.ReduceOpMin, operand, source, windowDimensions, windowStrides, paddings)
+}
+
+func (f *Function) selectAndScatter(reduction compute.ReduceOpType, operand, source compute.Value, window, strides []int, paddings [][2]int) (compute.Value, error) {
+	vs, err := f.operands("SelectAndScatter", operand, source)
+	if err != nil {
+		return nil, err
+	}
+	x, v := vs[0], vs[1]
+	if _, err := shapeinference.SelectAndScatter(x.shape, v.shape, window, strides, paddings); err != nil {
+		return nil, err
+	}
+	chosen, err := f.ReduceWindow(x, reduction, window, strides, nil, nil, paddings)
+	if err != nil {
+		return nil, err
+	}
+	extreme := chosen.(*value)
+	if !slices.Equal(extreme.shape.Dimensions, v.shape.Dimensions) || x.shape.DType != v.shape.DType {
+		return nil, fmt.Errorf("cpu device: SelectAndScatter of %s with a source %s; the windows give %s", x.shape, v.shape, extreme.shape)
+	}
+	if len(strides) == 0 {
+		strides = window
+	}
+	before, after := make([]int, x.shape.Rank()), make([]int, x.shape.Rank())
+	for axis, p := range paddings {
+		before[axis], after[axis] = p[0], p[1]
+	}
+	padded := f.pad(x, before, after, f.neutral(reduction, x.shape.DType))
+	zero := f.convert(f.constant([]float32{0}, shapes.Make(dtypes.Float32)), x.shape.DType)
+	var open, sum *value // windows whose element is not found yet; what is scattered so far, with the padding
+	for _, offset := range offsets(window) {
+		hit := f.emit("Equal", boolean(v.shape), []*value{f.windowSlice(padded, offset, strides, v.shape.Dimensions), extreme})
+		if open == nil {
+			open = f.emit("Not", hit.shape, []*value{hit})
+		} else {
+			hit = f.emit("And", hit.shape, []*value{hit, open})
+			open = f.emit("And", hit.shape, []*value{open, f.emit("Not", hit.shape, []*value{hit})})
+		}
+		part := f.scatterBack(f.emit("Where", v.shape, []*value{hit, v, zero}), offset, strides, padded.shape.Dimensions, zero)
+		if sum == nil {
+			sum = part
+			continue
+		}
+		sum = f.emit("Add", part.shape, []*value{sum, part})
+	}
+	for axis := range before {
+		before[axis], after[axis] = -before[axis], -after[axis]
+	}
+	return f.pad(sum, before, after, zero), nil
+}
+
+// offsets lists the positions in a window, the last axis fastest.
+func offsets(window []int) [][]int {
+	list := [][]int{nil}
+	for _, size := range window {
+		var longer [][]int
+		for _, head := range list {
+			for i := range size {
+				longer = append(longer, append(slices.Clone(head), i))
+			}
+		}
+		list = longer
+	}
+	return list
+}
+
+// windowSlice returns from every window the element at that offset.
+func (f *Function) windowSlice(v *value, offset, strides, counts []int) *value {
+	limits := make([]int, len(offset))
+	for axis := range offset {
+		limits[axis] = offset[axis] + (counts[axis]-1)*strides[axis] + 1
+	}
+	return f.slice(v, counts, offset, limits, strides)
+}
+
+// scatterBack undoes windowSlice: v's elements at their places, zeroes elsewhere.
+func (f *Function) scatterBack(v *value, offset, strides, dimensions []int, zero *value) *value {
+	after := make([]int, len(offset))
+	for axis := range offset {
+		v = f.spread(v, axis, strides[axis]-1, zero)
+		after[axis] = dimensions[axis] - v.shape.Dimensions[axis] - offset[axis]
+	}
+	return f.pad(v, offset, after, zero)
+}
