@@ -4,6 +4,7 @@ package all
 
 import (
 	"github.com/darkroom-dev/darkroom/stages"
+	"github.com/darkroom-dev/darkroom/stages/augment"
 	"github.com/darkroom-dev/darkroom/stages/evaluate"
 	"github.com/darkroom-dev/darkroom/stages/exec"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
@@ -14,6 +15,7 @@ import (
 func Catalog() *stages.Catalog {
 	c, err := stages.NewCatalog(
 		split.Kind,
+		augment.Kind,
 		evaluate.Kind,
 		choose.Kind,
 		exec.Kind,
