@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+
+	"github.com/darkroom-dev/darkroom/cache"
+	"github.com/darkroom-dev/darkroom/stages"
+)
+
+// Options are what planning and running need besides the pipeline.
+type Options struct {
+	Cache   *cache.Cache
+	Runners map[string]Runner // by type, or by TYPE.NAME, which comes first; "local" is what stages have that name none
+	Threads int               // compute threads where neither stage nor resources say; 0: the machine's cores
+	Jobs    int               // most stages at once; 0: as the pools allow
+	// KeepGoing starts what depends on a stage whose requirement failed, too. A failed stage never stops more than what
+	// depends on it.
+	KeepGoing bool
+	Targets   []string // only these and what they need; empty: all
+	Force     []string // run these though their results are known
+	// Events takes what happens, from one goroutine at a time; nil: nobody listens.
+	Events func(Event)
+
+	// pinned are devices recorded by an experiment, by address: Reproduce sets them.
+	pinned map[string]stages.Device
+}
+
+func (o Options) threads(n *Node) int {
+	switch {
+	case n.Threads > 0:
+		return n.Threads
+	case o.pinned[n.ID].Threads > 0:
+		return o.pinned[n.ID].Threads
+	case n.Resources.CPUs > 0:
+		return n.Resources.CPUs
+	case o.Threads > 0:
+		return o.Threads
+	}
+	return runtime.NumCPU()
+}
+
+// runner returns the runner that n asks for.
+func (o Options) runner(n *Node) (Runner, error) {
+	names := []string{"local"}
+	if n.Runner.Type != "" {
+		names = []string{n.Runner.Type + "." + n.Runner.Name, n.Runner.Type}
+	}
+	for _, name := range names {
+		if r := o.Runners[name]; r != nil {
+			return r, nil
+		}
+	}
+	return nil, stages.Problemf("runner", "Runner not available", "This darkroom has no runner of the type %q. Leave `runner` out to run the stage on this machine.", names[len(names)-1])
+}
+
+// StageError is what is wrong with one stage. Problems are what the user can mend; Err is set for everything else.
+type StageError struct {
+	Address  string
+	Problems []stages.Problem
+	Err      error
+}
+
+// Error implements error.
+func (e *StageError) Error() string {
+	var parts []string
+	for _, p := range e.Problems {
+		parts = append(parts, p.Error())
+	}
+	if e.Err != nil {
+		parts = append(parts, e.Err.Error())
+	}
+	return e.Address + ": " + strings.Join(parts, "; ")
+}
+
+// Unwrap implements errors.Unwrap.
+func (e *StageError) Unwrap() error { return e.Err }
+
+// stageError makes a StageError of err, taking a problem in it apart.
+func stageError(address string, err error) *StageError {
+	var se *StageError
+	if errors.As(err, &se) {
+		return se
+	}
+	var p stages.Problem
+	if errors.As(err, &p) {
+		if err.Error() != p.Error() {
+			p.Detail = strings.TrimSuffix(err.Error(), p.Error()) + p.Detail
+		}
+		return &StageError{Address: address, Problems: []stages.Problem{p}}
+	}
+	return &StageError{Address: address, Err: err}
+}
+
+// unknownStage is the error for an address that the pipeline does not have.
+func unknownStage(address string) error {
+	return fmt.Errorf("the pipeline has no stage %s", address)
+}
