@@ -127,6 +127,21 @@ func TestEverythingIsEscaped(t *testing.T) {
 	}
 }
 
+func TestLargePicturesAreScaledDown(t *testing.T) {
+	for _, channels := range []int{1, 3} {
+		noise := make([]byte, 1000*600*channels)
+		for i := range noise {
+			noise[i] = byte(i * i >> 7)
+		}
+		html := body(t, func(p *Page) {
+			p.Thumbnails(Thumbnail{Pixels: noise, Height: 1000, Width: 600, Channels: channels})
+		})
+		if len(html) > 250_000 || !strings.Contains(html, `width="67" height="112"`) {
+			t.Errorf("%d channels: a picture of 1000×600 makes %d bytes of HTML", channels, len(html))
+		}
+	}
+}
+
 func TestMistakesOfCallers(t *testing.T) {
 	for name, c := range map[string]struct {
 		fill func(*Page)

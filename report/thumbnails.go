@@ -7,6 +7,8 @@ import (
 	"html/template"
 	"image"
 	"image/png"
+
+	"golang.org/x/image/draw"
 )
 
 // Thumbnail is one small picture with a caption.
@@ -31,7 +33,7 @@ func (p *Page) Thumbnails(pictures ...Thumbnail) {
 	}
 	var list []shown
 	for i, t := range pictures {
-		b, err := encodePNG(t.Pixels, t.Height, t.Width, t.Channels)
+		b, err := encodeThumbnail(t)
 		if err != nil {
 			p.fail(fmt.Errorf("thumbnail %d (%s): %w", i, t.Caption, err))
 			return
@@ -50,23 +52,38 @@ func pngURI(b []byte) template.URL {
 	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b))
 }
 
-// encodePNG encodes (H, W, C) uint8 pixels, C = 1 or 3.
-func encodePNG(pixels []byte, height, width, channels int) ([]byte, error) {
+// encodeThumbnail encodes a picture as PNG, large ones at twice the size in which they are shown: enough for fine screens.
+func encodeThumbnail(t Thumbnail) ([]byte, error) {
+	img, err := picture(t.Pixels, t.Height, t.Width, t.Channels)
+	if err != nil {
+		return nil, err
+	}
+	if longest := max(t.Height, t.Width); longest > 2*thumbnailSide {
+		bounds := image.Rect(0, 0, max(1, t.Width*2*thumbnailSide/longest), max(1, t.Height*2*thumbnailSide/longest))
+		var small draw.Image = image.NewNRGBA(bounds)
+		if t.Channels == 1 {
+			small = image.NewGray(bounds)
+		}
+		draw.BiLinear.Scale(small, bounds, img, img.Bounds(), draw.Src, nil)
+		img = small
+	}
+	return compressPNG(img)
+}
+
+// picture wraps (H, W, C) uint8 pixels, C = 1 or 3.
+func picture(pixels []byte, height, width, channels int) (image.Image, error) {
 	if height < 1 || width < 1 || channels != 1 && channels != 3 || len(pixels) != height*width*channels {
 		return nil, fmt.Errorf("%d bytes are not an image of %d×%d with %d channels (1 or 3)", len(pixels), width, height, channels)
 	}
-	var img image.Image
 	if channels == 1 {
-		img = &image.Gray{Pix: pixels, Stride: width, Rect: image.Rect(0, 0, width, height)}
-	} else {
-		rgba := image.NewNRGBA(image.Rect(0, 0, width, height))
-		for i := range height * width {
-			copy(rgba.Pix[4*i:], pixels[3*i:3*i+3])
-			rgba.Pix[4*i+3] = 255
-		}
-		img = rgba
+		return &image.Gray{Pix: pixels, Stride: width, Rect: image.Rect(0, 0, width, height)}, nil
 	}
-	return compressPNG(img)
+	rgba := image.NewNRGBA(image.Rect(0, 0, width, height))
+	for i := range height * width {
+		copy(rgba.Pix[4*i:], pixels[3*i:3*i+3])
+		rgba.Pix[4*i+3] = 255
+	}
+	return rgba, nil
 }
 
 func compressPNG(img image.Image) ([]byte, error) {

@@ -7,6 +7,7 @@ import (
 	"github.com/darkroom-dev/darkroom/stages/augment"
 	"github.com/darkroom-dev/darkroom/stages/evaluate"
 	"github.com/darkroom-dev/darkroom/stages/exec"
+	"github.com/darkroom-dev/darkroom/stages/ingest"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
 	"github.com/darkroom-dev/darkroom/stages/split"
 )
@@ -14,6 +15,7 @@ import (
 // Catalog returns every kind, in the order of the reference.
 func Catalog() *stages.Catalog {
 	c, err := stages.NewCatalog(
+		ingest.Kind,
 		split.Kind,
 		augment.Kind,
 		evaluate.Kind,

@@ -63,7 +63,7 @@ func (e *evaluate) Declare(s *stages.Schema) {
 	s.Floats(&e.mean, "mean", nil, "Per channel, for models from elsewhere that do not normalise their input themselves: pixels (0–1) have it subtracted. Models made by darkroom do, and are not touched.").In(-1000, 1000)
 	s.Floats(&e.std, "std", nil, "Per channel, with `mean`: pixels are divided by it then.").Above(0)
 	s.Out("metrics", artifact.Metrics, "Everything measured, as JSON.")
-	s.Out("predictions", artifact.Table, "Every image with its label, the answer and its probability, as CSV in the order of the dataset.")
+	s.Out("predictions", artifact.Table, "Every image with its label, the answer, its probability and the loss, as CSV in the order of the dataset.")
 	s.Out("report", artifact.Report, "The confusion matrix, the classes, the worst mistakes, and the comparison with the baseline.")
 	s.Reports("count", stages.Integer, "How many images were judged.")
 	s.Reports("accuracy", stages.Number, "Share of right answers, 0 to 1.")

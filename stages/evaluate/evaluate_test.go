@@ -186,11 +186,11 @@ func TestPredictions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(rows) != 1+len(images) || strings.Join(rows[0], " ") != `id label predicted correct confidence p_cat p_dog p_<hen> & "egg"` {
+	if len(rows) != 1+len(images) || strings.Join(rows[0], " ") != `id label predicted correct confidence loss p_cat p_dog p_<hen> & "egg"` {
 		t.Fatalf("%d rows, head %q", len(rows), rows[0])
 	}
-	// Softmax of (0, 0, 1): e/(e+2) and 1/(e+2).
-	if want := fmt.Sprintf("image-4|dog|%s|false|0.576117|0.211942|0.211942|0.576117", classNames[2]); strings.Join(rows[5], "|") != want {
+	// Softmax of (0, 0, 1): e/(e+2) and 1/(e+2); −log of the latter is 1.551445.
+	if want := fmt.Sprintf("image-4|dog|%s|false|0.576117|1.551445|0.211942|0.211942|0.576117", classNames[2]); strings.Join(rows[5], "|") != want {
 		t.Errorf("row %q, want %q", strings.Join(rows[5], "|"), want)
 	}
 }

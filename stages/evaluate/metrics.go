@@ -103,7 +103,8 @@ func (r *result) writeMetrics(path string) error {
 	return nil
 }
 
-// writePredictions writes a CSV file with one line an image. Probabilities have six decimals.
+// writePredictions writes a CSV file with one line an image; sorted by its loss, wrong labels come first. Probabilities
+// and losses have six decimals.
 func (r *result) writePredictions(path string, all bool) (err error) {
 	f, err := os.Create(path)
 	if err != nil {
@@ -116,7 +117,7 @@ func (r *result) writePredictions(path string, all bool) (err error) {
 	}()
 	buffered := bufio.NewWriter(f)
 	w := csv.NewWriter(buffered)
-	head := []string{"id", "label", "predicted", "correct", "confidence"}
+	head := []string{"id", "label", "predicted", "correct", "confidence", "loss"}
 	if all {
 		for _, c := range r.model.classes {
 			head = append(head, "p_"+c)
@@ -126,7 +127,7 @@ func (r *result) writePredictions(path string, all bool) (err error) {
 	for i, label := range r.model.labels {
 		p := infer.Softmax(r.model.row(i))
 		answer := infer.Best(r.model.row(i))
-		line := []string{r.data.ID(i), r.model.classes[label], r.model.classes[answer], strconv.FormatBool(int(label) == answer), sixDecimals(p[answer])}
+		line := []string{r.data.ID(i), r.model.classes[label], r.model.classes[answer], strconv.FormatBool(int(label) == answer), sixDecimals(p[answer]), sixDecimals(infer.LogLoss(r.model.row(i), int(label)))}
 		if all {
 			for _, share := range p {
 				line = append(line, sixDecimals(share))

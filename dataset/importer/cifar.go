@@ -1,0 +1,140 @@
+package importer
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/darkroom-dev/darkroom/dataset"
+)
+
+const (
+	cifarSide   = 32
+	cifarPixels = 3 * cifarSide * cifarSide
+)
+
+var cifar10 = []string{"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"}
+
+// cifarFiles finds the batches by their usual names: data_batch_N.bin and test_batch.bin of CIFAR-10, train.bin and
+// test.bin of CIFAR-100.
+func (s source) cifarFiles(subset string) []string {
+	var train, test []string
+	for _, f := range s.files {
+		name := path.Base(f)
+		switch {
+		case strings.HasPrefix(name, "data_batch_") && strings.HasSuffix(name, ".bin"), name == "train.bin":
+			train = append(train, f)
+		case name == "test_batch.bin", name == "test.bin":
+			test = append(test, f)
+		}
+	}
+	switch subset {
+	case "train":
+		return train
+	case "test":
+		return test
+	}
+	return append(train, test...)
+}
+
+func (s source) openCIFAR(o Options) (*Images, error) {
+	files := s.cifarFiles(o.Subset)
+	if len(files) == 0 {
+		return nil, sourceErrorf("No images found", "The source holds no CIFAR batches of the subset %q. They are looked for as data_batch_1.bin and test_batch.bin (CIFAR-10), train.bin and test.bin (CIFAR-100); expand compressed ones first.", o.Subset)
+	}
+	m := &Images{}
+	head := 1 // label bytes of a record: one, or a coarse and a fine one
+	if base := path.Base(files[0]); base == "train.bin" || base == "test.bin" {
+		head = 2
+	}
+	for _, f := range files {
+		info, err := os.Stat(s.path(f))
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", f, err)
+		}
+		m.Count += int((info.Size() + int64(head+cifarPixels) - 1) / int64(head+cifarPixels))
+	}
+	classes := o.Classes
+	switch {
+	case classes != nil:
+	case head == 2:
+		if classes = s.lines("fine_label_names.txt"); classes == nil {
+			classes = classNames(nil, 100)
+		}
+	default:
+		if classes = s.lines("batches.meta.txt"); classes == nil {
+			classes = cifar10
+		}
+	}
+	m.Info = dataset.Info{Classes: classes, Height: cifarSide, Width: cifarSide, Channels: 3}
+	m.Records = func(yield func(Record, error) bool) {
+		for _, f := range files {
+			if !s.cifarRecords(f, head, len(classes), yield) {
+				return
+			}
+		}
+	}
+	return m, nil
+}
+
+// lines returns the lines of a small file of names anywhere in the source, or nil.
+func (s source) lines(name string) []string {
+	for _, f := range s.files {
+		if path.Base(f) != name {
+			continue
+		}
+		b, err := os.ReadFile(s.path(f))
+		if err != nil || len(b) > 1<<16 {
+			return nil
+		}
+		return strings.Fields(string(b))
+	}
+	return nil
+}
+
+// cifarRecords yields the records of one file, and reports whether to go on.
+func (s source) cifarRecords(rel string, head, classes int, yield func(Record, error) bool) bool {
+	f, err := os.Open(s.path(rel))
+	if err != nil {
+		return yield(Record{}, fmt.Errorf("reading %s: %w", rel, err))
+	}
+	defer f.Close()
+	r := bufio.NewReaderSize(f, 1<<18)
+	raw, image := make([]byte, head+cifarPixels), make([]byte, cifarPixels)
+	name := strings.TrimSuffix(path.Base(rel), ".bin")
+	for i := 0; ; i++ {
+		bad := func(err error) bool {
+			return yield(Record{}, &RecordError{fmt.Sprintf("record %d", i), rel, err})
+		}
+		n, err := io.ReadFull(r, raw)
+		switch {
+		case errors.Is(err, io.EOF):
+			return true
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return bad(fmt.Errorf("the file ends after %d of its %d bytes", n, len(raw)))
+		case err != nil:
+			return yield(Record{}, fmt.Errorf("reading %s: %w", rel, err))
+		}
+		label := raw[head-1]
+		if int(label) >= classes {
+			if !bad(fmt.Errorf("the label %d is out of range, there are %d classes", label, classes)) {
+				return false
+			}
+			continue
+		}
+		// The file has planes (C, H, W).
+		const plane = cifarSide * cifarSide
+		for p := range plane {
+			for c := range 3 {
+				image[3*p+c] = raw[head+c*plane+p]
+			}
+		}
+		if !yield(Record{fmt.Sprintf("%s/%d", name, i), int32(label), image}, nil) {
+			return false
+		}
+	}
+}

@@ -1,0 +1,202 @@
+package importer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	_ "image/gif"  // decoder
+	_ "image/jpeg" // decoder
+	_ "image/png"  // decoder
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	_ "golang.org/x/image/bmp"  // decoder
+	_ "golang.org/x/image/webp" // decoder
+
+	"github.com/darkroom-dev/darkroom/dataset"
+)
+
+var extensions = []string{".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"}
+
+func isPicture(name string) bool {
+	return slices.Contains(extensions, strings.ToLower(path.Ext(name))) && !strings.HasPrefix(path.Base(name), ".")
+}
+
+// maxPicture bounds the pixels of a picture that is decoded, whatever its header claims.
+const maxPicture = 1 << 27
+
+// openFolder reads pictures below one folder for each class; deeper folders belong to the class above them.
+func (s source) openFolder(o Options) (*Images, error) {
+	files, base, err := s.pictures(o.Subset)
+	if err != nil {
+		return nil, err
+	}
+	classes, err := s.folderClasses(files, base, o.Classes)
+	if err != nil {
+		return nil, err
+	}
+	info := dataset.Info{Classes: classes, Height: o.Size, Width: o.Size, Channels: o.Channels}
+	if err := s.headers(files, &info); err != nil {
+		return nil, err
+	}
+	m := &Images{Info: info}
+	var taken []string
+	for _, f := range files {
+		if slices.Contains(classes, classOf(f, base)) {
+			taken = append(taken, f)
+		}
+	}
+	m.Count = len(taken)
+	m.Records = func(yield func(Record, error) bool) {
+		for _, f := range taken {
+			pixels, err := s.picture(f, info, o.Size == 0)
+			r := Record{ID: strings.TrimPrefix(f, base), Label: int32(slices.Index(classes, classOf(f, base))), Image: pixels}
+			if err != nil {
+				r, err = Record{}, &RecordError{"the picture", f, err}
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+	return m, nil
+}
+
+// pictures lists the pictures of a subset: those below the folder of its name. base is the prefix of the class folders.
+func (s source) pictures(subset string) (files []string, base string, err error) {
+	if subset != "all" {
+		base = subset + "/"
+	}
+	for _, f := range s.files {
+		if isPicture(f) && strings.HasPrefix(f, base) {
+			files = append(files, f)
+		}
+	}
+	if len(files) == 0 {
+		where := "The source"
+		if base != "" {
+			where = fmt.Sprintf("The folder %q of the source", base)
+		}
+		return nil, "", sourceErrorf("No images found", "%s holds no pictures (%s). It needs one folder of pictures for each class.", where, strings.Join(extensions, ", "))
+	}
+	for _, f := range files {
+		if classOf(f, base) == "" {
+			return nil, "", sourceErrorf("Picture outside of a class folder", "The picture %s lies in no folder, so its class is not known. Put the pictures of each class into a folder named after it.", f)
+		}
+	}
+	return files, base, nil
+}
+
+// classOf returns the first folder below base; "" when there is none.
+func classOf(file, base string) string {
+	class, _, ok := strings.Cut(strings.TrimPrefix(file, base), "/")
+	if !ok {
+		return ""
+	}
+	return class
+}
+
+// folderClasses returns the class names, sorted or as given, each of which must have pictures.
+func (s source) folderClasses(files []string, base string, given []string) ([]string, error) {
+	var found, all []string
+	for _, f := range files {
+		found = append(found, classOf(f, base))
+	}
+	slices.Sort(found)
+	found = slices.Compact(found)
+	for _, f := range s.files {
+		if c := classOf(f, base); strings.HasPrefix(f, base) && c != "" && !strings.HasPrefix(c, ".") && !slices.Contains(all, c) {
+			all = append(all, c)
+		}
+	}
+	if given == nil {
+		for _, c := range all {
+			if !slices.Contains(found, c) {
+				return nil, sourceErrorf("Class without images", "The folder %q holds files, but no pictures (%s). Remove it, or name the classes to take in the argument \"classes\".", c, strings.Join(extensions, ", "))
+			}
+		}
+		return found, nil
+	}
+	for _, c := range given {
+		if !slices.Contains(found, c) {
+			return nil, sourceErrorf("Class without images", "There is no folder %q with pictures. The classes found are %s.", c, strings.Join(found, ", "))
+		}
+	}
+	return given, nil
+}
+
+// headers fills in what the user left open: the size of the first picture that can be read, and RGB unless all are grey.
+func (s source) headers(files []string, info *dataset.Info) error {
+	if info.Height > 0 && info.Channels > 0 {
+		return nil
+	}
+	channels, size := 1, image.Point{}
+	var last error
+	for _, f := range files {
+		c, err := s.header(f)
+		if err != nil {
+			last = err // it is a damaged record, told where records are read
+			continue
+		}
+		if size == (image.Point{}) {
+			size = image.Pt(c.Width, c.Height)
+		}
+		if c.ColorModel != color.GrayModel && c.ColorModel != color.Gray16Model {
+			channels = 3
+		}
+	}
+	if size == (image.Point{}) {
+		return fmt.Errorf("none of the %d pictures can be read; the last one, %s: %w", len(files), files[len(files)-1], last)
+	}
+	if info.Height == 0 {
+		info.Width, info.Height = size.X, size.Y
+	}
+	if info.Channels == 0 {
+		info.Channels = channels
+	}
+	return nil
+}
+
+func (s source) header(rel string) (image.Config, error) {
+	f, err := os.Open(s.path(rel))
+	if err != nil {
+		return image.Config{}, err
+	}
+	defer f.Close()
+	c, _, err := image.DecodeConfig(f)
+	return c, err
+}
+
+// picture decodes one file; keep refuses pictures of another size than info's instead of scaling them.
+func (s source) picture(rel string, info dataset.Info, keep bool) ([]byte, error) {
+	b, err := os.ReadFile(s.path(rel))
+	if err != nil {
+		return nil, err
+	}
+	return decode(b, info, keep)
+}
+
+func decode(b []byte, info dataset.Info, keep bool) ([]byte, error) {
+	if len(b) == 0 {
+		return nil, errors.New("the file is empty")
+	}
+	c, format, err := image.DecodeConfig(bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("it is damaged or no picture: %w", err)
+	}
+	if c.Width < 1 || c.Height < 1 || c.Width > maxPicture/c.Height {
+		return nil, fmt.Errorf("it claims %d×%d pixels", c.Width, c.Height)
+	}
+	if keep && (c.Width != info.Width || c.Height != info.Height) {
+		return nil, fmt.Errorf("it has %d×%d pixels, the first one %d×%d; the argument \"size\" scales all to one size", c.Width, c.Height, info.Width, info.Height)
+	}
+	m, _, err := image.Decode(bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("it is a damaged %s file: %w", format, noEOF(err))
+	}
+	return pixelsOf(m, info), nil
+}

@@ -1,0 +1,202 @@
+package importer
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/darkroom-dev/darkroom/dataset"
+)
+
+// The magic numbers of idx files of unsigned bytes: two zeros, the type 8, the number of dimensions.
+const (
+	idxLabels = 0x0801
+	idxImages = 0x0803
+)
+
+// idxPair is a file of images with its file of labels, relative to the source.
+type idxPair struct{ subset, images, labels string }
+
+// idxPairs finds the pairs by the names that MNIST gave them: train- and t10k- (or test-), images-idx3-ubyte and
+// labels-idx1-ubyte, a dot for the last dash of the first part, and .gz.
+func (s source) idxPairs(subset string) []idxPair {
+	have := map[string]string{} // canonical name to file; the plain file wins over the compressed one
+	for _, f := range s.files {
+		name := strings.ReplaceAll(strings.TrimSuffix(path.Base(f), ".gz"), ".idx", "-idx")
+		if _, ok := have[name]; !ok || !strings.HasSuffix(f, ".gz") {
+			have[name] = f
+		}
+	}
+	var pairs []idxPair
+	for _, p := range []struct{ subset, prefix string }{{"train", "train"}, {"test", "t10k"}, {"test", "test"}} {
+		images, ok := have[p.prefix+"-images-idx3-ubyte"]
+		if !ok || subset != "all" && subset != p.subset {
+			continue
+		}
+		pairs = append(pairs, idxPair{p.subset, images, have[p.prefix+"-labels-idx1-ubyte"]})
+	}
+	return pairs
+}
+
+func (s source) openIDX(o Options) (*Images, error) {
+	pairs := s.idxPairs(o.Subset)
+	if len(pairs) == 0 {
+		return nil, sourceErrorf("No images found", "The source holds no idx images of the subset %q. They are looked for as train-images-idx3-ubyte and t10k-images-idx3-ubyte, or with .gz.", o.Subset)
+	}
+	m := &Images{Info: dataset.Info{Classes: o.Classes}}
+	var labels [][]byte
+	classes := 0
+	for i, p := range pairs {
+		if p.labels == "" {
+			return nil, sourceErrorf("Labels missing", "The images %s have no file of labels beside them, %s.", p.images, strings.NewReplacer("images", "labels", "idx3", "idx1").Replace(p.images))
+		}
+		count, height, width, err := s.idxHeader(p.images)
+		if err != nil {
+			return nil, err
+		}
+		l, err := s.idxLabels(p.labels, count)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 && (height != m.Info.Height || width != m.Info.Width) {
+			return nil, sourceErrorf("Images of different sizes", "The images of %s are %d×%d, those of %s are %d×%d.", pairs[0].images, m.Info.Width, m.Info.Height, p.images, width, height)
+		}
+		m.Info.Height, m.Info.Width, m.Info.Channels = height, width, 1
+		m.Count += count
+		labels = append(labels, l)
+		for _, v := range l {
+			classes = max(classes, int(v)+1)
+		}
+	}
+	m.Info.Classes = classNames(o.Classes, classes)
+	m.Records = func(yield func(Record, error) bool) {
+		for i, p := range pairs {
+			if !s.idxRecords(p, labels[i], m.Info, yield) {
+				return
+			}
+		}
+	}
+	return m, nil
+}
+
+// openMaybeGzip opens a file of the source; the returned function closes it.
+func (s source) openMaybeGzip(rel string) (io.Reader, func() error, error) {
+	f, err := os.Open(s.path(rel))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading %s: %w", rel, err)
+	}
+	r := bufio.NewReaderSize(f, 1<<18)
+	if head, err := r.Peek(2); err != nil || head[0] != 0x1f || head[1] != 0x8b {
+		return r, f.Close, nil
+	}
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("reading %s: %w", rel, err)
+	}
+	return z, f.Close, nil
+}
+
+// readHeader reads the magic number and the dimensions that follow it.
+func readHeader(r io.Reader, magic uint32, dimensions int) ([]int, error) {
+	words := make([]uint32, 1+dimensions)
+	if err := binary.Read(r, binary.BigEndian, words); err != nil {
+		return nil, fmt.Errorf("the file is too short for its header: %w", noEOF(err))
+	}
+	if words[0] != magic {
+		return nil, fmt.Errorf("the file begins with %#08x, not with %#08x as an idx file of %d dimensions does", words[0], magic, dimensions)
+	}
+	out := make([]int, dimensions)
+	for i := range out {
+		if words[1+i] > 1<<31-1 {
+			return nil, fmt.Errorf("the header claims %d elements", words[1+i])
+		}
+		out[i] = int(words[1+i])
+	}
+	return out, nil
+}
+
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (s source) idxHeader(rel string) (count, height, width int, err error) {
+	r, done, err := s.openMaybeGzip(rel)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	defer done() //nolint:errcheck // only read
+	n, err := readHeader(r, idxImages, 3)
+	if err != nil {
+		return 0, 0, 0, fmt.Errorf("reading %s: %w", rel, err)
+	}
+	if n[0] < 1 || n[1] < 1 || n[2] < 1 || n[1] > dataset.MaxSide || n[2] > dataset.MaxSide {
+		return 0, 0, 0, fmt.Errorf("reading %s: the header says %d images of %d×%d pixels", rel, n[0], n[2], n[1])
+	}
+	return n[0], n[1], n[2], nil
+}
+
+// idxLabels reads a file of labels, which must be as many as there are images.
+func (s source) idxLabels(rel string, images int) ([]byte, error) {
+	r, done, err := s.openMaybeGzip(rel)
+	if err != nil {
+		return nil, err
+	}
+	defer done() //nolint:errcheck // only read
+	n, err := readHeader(r, idxLabels, 1)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", rel, err)
+	}
+	if n[0] != images {
+		return nil, fmt.Errorf("reading %s: it has %d labels for %d images", rel, n[0], images)
+	}
+	labels, err := io.ReadAll(io.LimitReader(r, int64(images)))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: label %d: %w", rel, len(labels), noEOF(err))
+	}
+	if len(labels) < images {
+		return nil, fmt.Errorf("reading %s: it ends after %d of %d labels", rel, len(labels), images)
+	}
+	return labels, nil
+}
+
+// idxRecords yields the records of one pair, and reports whether to go on.
+func (s source) idxRecords(p idxPair, labels []byte, info dataset.Info, yield func(Record, error) bool) bool {
+	r, done, err := s.openMaybeGzip(p.images)
+	if err != nil {
+		return yield(Record{}, err)
+	}
+	defer done() //nolint:errcheck // only read
+	if _, err := readHeader(r, idxImages, 3); err != nil {
+		return yield(Record{}, fmt.Errorf("reading %s: %w", p.images, err))
+	}
+	image := make([]byte, info.Height*info.Width)
+	for i, label := range labels {
+		bad := func(err error) bool {
+			return yield(Record{}, &RecordError{fmt.Sprintf("record %d", i), p.images, err})
+		}
+		if _, err := io.ReadFull(r, image); err != nil {
+			// What follows cannot be found any more.
+			return bad(fmt.Errorf("the file is cut off or damaged here, %d records are lost: %w", len(labels)-i, noEOF(err)))
+		}
+		if int(label) >= len(info.Classes) {
+			if !bad(fmt.Errorf("the label %d is out of range, there are %d classes", label, len(info.Classes))) {
+				return false
+			}
+			continue
+		}
+		if !yield(Record{fmt.Sprintf("%s/%d", p.subset, i), int32(label), image}, nil) {
+			return false
+		}
+	}
+	return true
+}
