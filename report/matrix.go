@@ -6,6 +6,8 @@ import (
 	"image"
 	"image/color"
 	"math"
+	"slices"
+	"strconv"
 )
 
 // Matrix is a confusion matrix: Counts[t][p] samples of class t were taken for class p.
@@ -74,6 +76,9 @@ func (m Matrix) view() (matrixView, error) {
 	case n > 10:
 		cell = 32
 	}
+	if n <= matrixNumbers {
+		cell = max(cell, 7*float64(m.digits())+10)
+	}
 	step := 1 // every step-th label is written
 	for cell*float64(step) < 13 {
 		step++
@@ -102,6 +107,15 @@ func (m Matrix) view() (matrixView, error) {
 	return v, nil
 }
 
+// digits returns the length of the largest count.
+func (m Matrix) digits() int {
+	largest := 0
+	for _, row := range m.Counts {
+		largest = max(largest, slices.Max(row))
+	}
+	return len(strconv.Itoa(largest))
+}
+
 func (m Matrix) cells(left, top, cell float64) []matrixCell {
 	var cells []matrixCell
 	for t, row := range m.Counts {
@@ -114,7 +128,7 @@ func (m Matrix) cells(left, top, cell float64) []matrixCell {
 			opacity := m.opacity(t, p, share)
 			x, y := left+float64(p)*cell, top+float64(t)*cell
 			cells = append(cells, matrixCell{X: decimal(x), Y: decimal(y), Opacity: decimal(opacity), Wrong: t != p, Strength: strength(opacity),
-				TextX: decimal(x + cell/2), TextY: decimal(y + cell/2 + 4), Text: fmt.Sprint(count),
+				TextX: decimal(x + cell/2), TextY: decimal(y + cell/2 + 4), Text: strconv.Itoa(count),
 				Title: fmt.Sprintf("%s taken for %s: %d (%s)", m.Classes[t], m.Classes[p], count, Percent(share))})
 		}
 	}

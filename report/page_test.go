@@ -184,6 +184,24 @@ func TestMatrixSizes(t *testing.T) {
 	}
 }
 
+func TestWideCounts(t *testing.T) {
+	html := body(t, func(p *Page) { p.Matrix(Matrix{Classes: []string{"a", "b"}, Counts: [][]int{{12345678, 0}, {0, 1}}}) })
+	if !strings.Contains(html, `width="132" height="132"`) {
+		t.Errorf("eight digits need cells of 66 pixels:\n%s", html)
+	}
+}
+
+func TestManySeriesAreToldApart(t *testing.T) {
+	var series []Series
+	for i := range seriesColors + 1 {
+		series = append(series, Series{Name: fmt.Sprintf("run %d", i), Y: []float64{1, 2}})
+	}
+	html := body(t, func(p *Page) { p.Lines(LinePlot{Series: series}) })
+	if strings.Count(html, "stroke-dasharray") != 1 || !strings.Contains(html, "run 8 (dashed)") {
+		t.Error("the ninth line looks like the first one")
+	}
+}
+
 func TestEmptyClassInMatrix(t *testing.T) {
 	html := body(t, func(p *Page) { p.Matrix(Matrix{Classes: []string{"a", "b"}, Counts: [][]int{{0, 0}, {1, 1}}}) })
 	if strings.Contains(html, "NaN") {

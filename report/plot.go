@@ -43,7 +43,8 @@ type plotTick struct{ At, Text string } // At in per cent from the left or from 
 
 type plotLine struct {
 	Name, Path, Last string
-	Color            int // 1 to seriesColors, as in the style sheet
+	Color            int  // 1 to seriesColors, as in the style sheet
+	Dashed           bool // the colours have been used once already
 	Dots             []plotDot
 }
 
@@ -108,7 +109,7 @@ func (p *Page) plot(l LinePlot) {
 func plotLines(series []Series, xs, ys *scale) []plotLine {
 	var lines []plotLine
 	for i, s := range series {
-		line := plotLine{Name: s.Name, Color: i%seriesColors + 1}
+		line := plotLine{Name: s.Name, Color: i%seriesColors + 1, Dashed: i >= seriesColors}
 		var path strings.Builder
 		pen := "M"
 		for j := range s.X {
