@@ -20,8 +20,9 @@ type Pipeline struct {
 	Nodes []*Node // sorted by ID
 	// Dir is the folder that relative paths of the pipeline are relative to.
 	Dir string
-	// Sources are the texts it was loaded from by file name relative to Dir, and Variables the resolved values of its
-	// variables: with both, the same pipeline can be loaded again elsewhere.
+	// Sources are the texts it was loaded from by file name relative to Dir, besides what the language read on the way
+	// under names that are no files, such as file(notes.txt), and Variables the resolved values of its variables: with
+	// both, the same pipeline can be loaded again elsewhere.
 	Sources   map[string][]byte
 	Variables map[string]any
 	Catalog   *stages.Catalog
