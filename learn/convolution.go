@@ -1,0 +1,99 @@
+package learn
+
+import (
+	"fmt"
+
+	"github.com/gomlx/compute-onnx/support/protos"
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/darkroom-dev/darkroom/onnx"
+)
+
+func init() { register([]string{"Conv"}, convolution) }
+
+// convolutionAxes: images and results (C, H, W, N), kernels (O, I, kh, kw) as ONNX stores them.
+var convolutionAxes = graph.ConvolveAxesConfig{
+	InputBatch: 3, InputChannels: 0, InputSpatial: []int{1, 2},
+	KernelInputChannels: 1, KernelOutputChannels: 0, KernelSpatial: []int{2, 3},
+	OutputBatch: 3, OutputChannels: 0, OutputSpatial: []int{1, 2},
+}
+
+func convolution(l *lowering, n *protos.NodeProto) error {
+	x, err := l.in(n, 0)
+	if err != nil {
+		return err
+	}
+	w, err := l.in(n, 1)
+	if err != nil {
+		return err
+	}
+	if !x.batched || len(x.dims()) != 4 || w.batched || len(w.dims()) != 4 {
+		return fmt.Errorf("only convolutions of images (N, C, H, W) with a kernel (O, I, kh, kw) are supported")
+	}
+	move, err := newWindow(n, x.dims()[1:3], w.dims()[2:])
+	if err != nil {
+		return err
+	}
+	groups := onnx.Int(n, "group", 1)
+	y := graph.ConvGeneral(x.node, w.node, convolutionAxes, move.strides, move.pads, nil, move.dilations, groups, 1)
+	if !has(n, 2) {
+		l.set(n, y, n.Input[:2], func(v *graph.Node) []*graph.Node { return vjp(y, v) })
+		return nil
+	}
+	bias, err := l.in(n, 2)
+	if err != nil {
+		return err
+	}
+	shifted := graph.Add(y, graph.Reshape(bias.node, -1, 1, 1, 1))
+	l.set(n, shifted, n.Input[:3], func(v *graph.Node) []*graph.Node {
+		return append(vjp(y, v), graph.ReduceSum(v, 1, 2, 3))
+	})
+	return nil
+}
+
+// window is how a kernel moves over the two spatial axes, everything given.
+type window struct {
+	kernel, strides, dilations []int
+	pads                       [][2]int
+}
+
+// newWindow reads ONNX's attributes of convolutions and poolings for an image of that size.
+func newWindow(n *protos.NodeProto, size, kernel []int) (window, error) {
+	w := window{kernel: kernel, strides: onnx.Ints(n, "strides"), dilations: onnx.Ints(n, "dilations"), pads: make([][2]int, 2)}
+	if w.strides == nil {
+		w.strides = []int{1, 1}
+	}
+	if w.dilations == nil {
+		w.dilations = []int{1, 1}
+	}
+	pads := onnx.Ints(n, "pads")
+	if pads == nil {
+		pads = make([]int, 4)
+	}
+	if len(kernel) != 2 || len(w.strides) != 2 || len(w.dilations) != 2 || len(pads) != 4 {
+		return w, fmt.Errorf("its kernel, strides, dilations and pads are not those of two axes")
+	}
+	for i := range w.pads {
+		if kernel[i] < 1 || w.strides[i] < 1 || w.dilations[i] < 1 || pads[i] < 0 || pads[2+i] < 0 {
+			return w, fmt.Errorf("its kernel, strides, dilations or pads are out of range")
+		}
+		w.pads[i] = [2]int{pads[i], pads[2+i]}
+		span := (kernel[i]-1)*w.dilations[i] + 1
+		if auto := onnx.Text(n, "auto_pad", "NOTSET"); auto == "SAME_UPPER" || auto == "SAME_LOWER" {
+			total := max(0, ((size[i]+w.strides[i]-1)/w.strides[i]-1)*w.strides[i]+span-size[i])
+			w.pads[i] = [2]int{total / 2, total - total/2}
+			if auto == "SAME_LOWER" {
+				w.pads[i] = [2]int{total - total/2, total / 2}
+			}
+		}
+		if size[i]+w.pads[i][0]+w.pads[i][1] < span {
+			return w, fmt.Errorf("its window of %d does not fit an image of %d with padding %v: the images are too small for this model", span, size[i], w.pads[i])
+		}
+	}
+	return w, nil
+}
+
+// out returns the number of positions along axis i of an image of that size.
+func (w window) out(i, size int) int {
+	return (size+w.pads[i][0]+w.pads[i][1]-(w.kernel[i]-1)*w.dilations[i]-1)/w.strides[i] + 1
+}
