@@ -64,7 +64,10 @@ type StageError struct {
 }
 
 // Error implements error.
-func (e *StageError) Error() string {
+func (e *StageError) Error() string { return e.Address + ": " + e.words() }
+
+// words is the error without the address.
+func (e *StageError) words() string {
 	var parts []string
 	for _, p := range e.Problems {
 		parts = append(parts, p.Error())
@@ -72,7 +75,7 @@ func (e *StageError) Error() string {
 	if e.Err != nil {
 		parts = append(parts, e.Err.Error())
 	}
-	return e.Address + ": " + strings.Join(parts, "; ")
+	return strings.Join(parts, "; ")
 }
 
 // Unwrap implements errors.Unwrap.

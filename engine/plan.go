@@ -169,9 +169,23 @@ func (r *resolver) lookup(res *resolved) (*cache.Record, []Reason) {
 	case rec != nil:
 		return rec, nil
 	case err != nil:
-		return nil, []Reason{{Path: "stored result", New: err.Error()}}
+		return nil, []Reason{{Path: storedResult, New: err.Error()}}
 	}
 	return nil, r.explain(res)
+}
+
+// storedResult is the path of the reason that a record cannot be believed.
+const storedResult = "stored result"
+
+// damagedAt returns what planning found out about results that are stored but not whole.
+func damagedAt(plan *Plan) map[artifact.Digest]Reason {
+	out := map[artifact.Digest]Reason{}
+	for _, s := range plan.Steps {
+		if len(s.Reasons) == 1 && s.Reasons[0].Path == storedResult {
+			out[s.Key] = s.Reasons[0]
+		}
+	}
+	return out
 }
 
 // explain says why the key of res has no record: how it differs from the stage's last one.
