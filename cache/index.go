@@ -197,3 +197,10 @@ func (c *Cache) noteLast(pipeline, address string, key artifact.Digest, at time.
 	b, _ := json.Marshal(last{key, at}) // plain texts
 	c.index.put(lastKey(pipeline, address), b)
 }
+
+// here reports whether this process has the index.
+func (x *index) here() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.db != nil
+}
