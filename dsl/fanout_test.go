@@ -239,3 +239,32 @@ func TestFanOutOverFanOut(t *testing.T) {
 		t.Errorf("%d nodes", len(p.Nodes))
 	}
 }
+
+// A here-document that waits for values is carried as text and read again.
+func TestBindingCarriesHereDocuments(t *testing.T) {
+	p := loadText(t, `
+ingest "photos" { source = "data" }
+
+exec "a" {
+  command = ["sh", "-c", <<-E
+    echo ${ingest.photos.count} "$${HOME}" \\n
+      deeper
+  E
+  , "last"]
+}
+
+exec "b" {
+  command = split("\n", <<E
+${ingest.photos.count}
+E
+  )
+}
+`)
+	values := engine.Values{"ingest.photos": {"count": 7.0}}
+	for id, want := range map[string][]any{"exec.a": {"sh", "-c", "echo 7 \"${HOME}\" \\\\n\n  deeper\n", "last"}, "exec.b": {"7", ""}} {
+		args, problems := node(t, p, id).Binder.Bind(values)
+		if len(problems) > 0 || !reflect.DeepEqual(args.Values["command"], want) {
+			t.Errorf("%s: %q, %v", id, args.Values["command"], problems)
+		}
+	}
+}

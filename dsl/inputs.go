@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -49,6 +50,9 @@ func (b *nodeBuilder) input(a *hclsyntax.Attribute, p *stages.Port, v cty.Value)
 	case p.Source && !v.IsKnown() && v.Type() == cty.String:
 		b.problem(a.Expr, "Value not known yet", "This path depends on what stages report when they run, but the sources of a pipeline must be known when it is loaded. Use a variable or a fixed path.")
 	case !v.IsKnown() && !isReference(a.Expr):
+		if b.missingOutput(a.Expr, v) {
+			return
+		}
 		b.problem(a.Expr, "Artifact chosen by a value", "Which artifact this is depends on what a stage reports, but edges must be known when the pipeline is loaded. A `select` stage picks one of many artifacts by a value.")
 	default:
 		b.notAnArtifact(a.Expr, p, v)
@@ -183,6 +187,9 @@ func (b *nodeBuilder) notAnArtifact(expr hcl.Expression, p *stages.Port, v cty.V
 		b.problem(expr, "Wrong type of input", "The input %q takes %s, but this is the stage %s as a whole. %s", p.Name, want, whole.Address, hint)
 		return
 	}
+	if b.missingOutput(expr, v) {
+		return
+	}
 	if p.Source {
 		b.problem(expr, "Wrong type of input", "The input %q takes a path of the project as a text, but this is %s.", p.Name, typeWords(v))
 		return
@@ -207,6 +214,29 @@ func typeWords(v cty.Value) string {
 		return "a map"
 	}
 	return "a value that a stage reports"
+}
+
+// missingOutput reports a reference to an output that a stage with undeclared values does not have. Until an input was
+// to take it, it could have been a value.
+func (b *nodeBuilder) missingOutput(expr hcl.Expression, v cty.Value) bool {
+	if v.IsKnown() {
+		return false
+	}
+	for _, t := range expr.Variables() {
+		view := b.l.views[t.RootName()+"."+stepName(t, 1)]
+		if view == nil || !view.Open {
+			continue
+		}
+		rest := t[2:]
+		if view.Fanned && len(rest) > 0 {
+			rest = rest[1:]
+		}
+		if len(rest) > 0 && !slices.Contains(view.names(), stepName(rest, 0)) {
+			b.l.problem(t.SourceRange(), b.id, "Reference to a missing output", fmt.Sprintf("%s has no output %q, and a value cannot be an input.%s", view.Address, stepName(rest, 0), suggestion(stepName(rest, 0), written(view.names()), "Its outputs:")))
+			return true
+		}
+	}
+	return false
 }
 
 // sourceType says whether a source is a file or a folder, and reports one that is not there.
