@@ -2,20 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/darkroom-dev/darkroom/artifact"
-	"github.com/darkroom-dev/darkroom/cache"
 	"github.com/darkroom-dev/darkroom/dsl"
 	"github.com/darkroom-dev/darkroom/engine"
-	"github.com/darkroom-dev/darkroom/stages"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -37,6 +32,11 @@ ends the running stages and keeps what is done; the next run goes on from there.
 				return err
 			}
 			defer w.close()
+			for _, address := range append(append([]string(nil), targets...), force...) {
+				if err := knownStage(w.pipeline, address); err != nil {
+					return err
+				}
+			}
 			w.options.Targets, w.options.Force, w.options.Jobs, w.options.KeepGoing = targets, force, jobs, keepGoing
 			return a.run(cmd.Context(), w, verbose)
 		},
@@ -49,23 +49,94 @@ ends the running stages and keeps what is done; the next run goes on from there.
 	return cmd
 }
 
+// outcome gathers from the events what the end of a run tells.
+type outcome struct {
+	mu       sync.Mutex // guards all
+	finished *engine.Finished
+	outputs  map[string]map[string]artifact.Ref // by address
+	measured map[string]map[string]float64
+	failures []engine.Event
+}
+
+func (o *outcome) event(e engine.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch e.Event {
+	case engine.EventStageFinished, engine.EventStageReused:
+		o.outputs[e.Address], o.measured[e.Address] = e.Outputs, e.Measured
+	case engine.EventStageFailed:
+		o.failures = append(o.failures, e)
+	case engine.EventFinished:
+		o.finished = e.Finished
+	}
+}
+
 func (a *app) run(ctx context.Context, w *workspace, verbose bool) error {
 	start := time.Now()
 	watch := a.newWatcher(len(w.pipeline.Nodes), verbose)
-	w.options.Events = watch.event
-	result, err := engine.Run(ctx, w.pipeline, w.options)
+	o := &outcome{outputs: map[string]map[string]artifact.Ref{}, measured: map[string]map[string]float64{}}
+	w.options.Events = func(e engine.Event) {
+		o.event(e)
+		watch.event(e)
+	}
+	_, err := engine.Run(ctx, w.pipeline, w.options)
 	watch.close()
-	if result != nil && !a.json {
-		a.printProblems(w.pipeline, result)
-		a.printResult(w, result, time.Since(start))
+	if ctx.Err() == nil && err != nil && o.finished == nil {
+		return a.engineFailure(w.pipeline, err)
+	}
+	reports, reportErr := publishReports(w, o)
+	if !a.json {
+		a.printFailures(w.pipeline, o.failures)
+		a.printOutcome(o.finished, time.Since(start), reports)
 	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil:
-		return a.engineFailure(w.pipeline, err)
-	case !result.OK:
+	case err != nil || o.finished == nil || !o.finished.OK:
 		return told(exitFailed)
 	}
+	return reportErr
+}
+
+// printFailures shows the problems that the user can mend, at their lines.
+func (a *app) printFailures(p *engine.Pipeline, failures []engine.Event) {
+	var diagnostics dsl.Diagnostics
+	for _, e := range failures {
+		for _, problem := range e.Problems {
+			if node := nodeOf(p, e.Address); node != nil {
+				diagnostics = append(diagnostics, dsl.Locate(p, node, problem))
+			}
+		}
+	}
+	if len(diagnostics) > 0 {
+		fmt.Fprintln(a.err)
+		a.printDiagnostics(diagnostics)
+	}
+}
+
+func nodeOf(p *engine.Pipeline, address string) *engine.Node {
+	for _, n := range p.Nodes {
+		if n.ID == address {
+			return n
+		}
+	}
 	return nil
+}
+
+// printOutcome is what a run leaves on the terminal: counts, time, and the reports as files to open.
+func (a *app) printOutcome(done *engine.Finished, took time.Duration, reports []string) {
+	if done == nil {
+		return
+	}
+	word := a.paint(a.out, bold+green, "Done")
+	if !done.OK {
+		word = a.paint(a.out, bold+red, "Not done")
+	}
+	fmt.Fprintf(a.out, "\n%s in %s: %s.\n", word, secondsText(took.Seconds()), countsText(done.Ran, done.Reused, done.Failed, done.Skipped))
+	if done.Experiment != "" {
+		fmt.Fprintf(a.out, "Experiment %s\n", done.Experiment.Short())
+	}
+	for _, path := range reports {
+		fmt.Fprintf(a.out, "Report: %s\n", path)
+	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,9 +14,7 @@ func (a *app) whyCommand() *cobra.Command {
 		Use:   "why ADDRESS",
 		Short: "Says why a stage ran, or would run: arguments, inputs and versions, old → new",
 		Args:  cobra.ExactArgs(1),
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, partial string) ([]string, cobra.ShellCompDirective) {
-			return a.completeAddress(cmd, args, partial)
-		},
+		ValidArgsFunction: a.completeAddress,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w, err := a.open(nil)
 			if err != nil {
@@ -53,5 +52,23 @@ func knownStage(p *engine.Pipeline, address string) error {
 }
 
 func (a *app) printExplanation(x *engine.Explanation) {
-	fmt.Fprintln(a.out, x)
+	address := a.paint(a.out, bold, x.Address)
+	switch x.Action {
+	case engine.Reuse:
+		fmt.Fprintf(a.out, "%s would be reused", address)
+		if x.Record != nil {
+			fmt.Fprintf(a.out, ": its result is of %s", agoText(x.Record.Started, time.Now()))
+		}
+		fmt.Fprintln(a.out, ".")
+		if len(x.Reasons) > 0 {
+			fmt.Fprintln(a.out, "It ran then because of")
+		}
+	case engine.Undecided:
+		fmt.Fprintf(a.out, "Whether %s would run is not decided yet:\n", address)
+	default:
+		fmt.Fprintf(a.out, "%s would run because of\n", address)
+	}
+	for _, r := range x.Reasons {
+		fmt.Fprintln(a.out, "  "+r.String())
+	}
 }
