@@ -79,11 +79,18 @@ func (a *app) commands() []*cobra.Command {
 		a.initCommand(),
 		a.validateCommand(),
 		a.fmtCommand(),
+		a.planCommand(),
+		a.runCommand(),
 		a.statusCommand(),
+		a.whyCommand(),
+		a.showCommand(),
+		a.getCommand(),
+		a.predictCommand(),
 		a.logCommand(),
 		a.graphCommand(),
 		a.stagesCommand(),
 		a.doctorCommand(),
+		a.workerCommand(),
 		a.versionCommand(),
 	}
 }

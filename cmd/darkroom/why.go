@@ -11,9 +11,9 @@ import (
 
 func (a *app) whyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "why ADDRESS",
-		Short: "Says why a stage ran, or would run: arguments, inputs and versions, old → new",
-		Args:  cobra.ExactArgs(1),
+		Use:               "why ADDRESS",
+		Short:             "Says why a stage ran, or would run: arguments, inputs and versions, old → new",
+		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeAddress,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w, err := a.open(nil)

@@ -27,7 +27,7 @@ func (a *app) newWatcher(stageCount int, verbose bool) watcher {
 	case isTerminal(a.out) && os.Getenv("TERM") != "dumb":
 		return a.newLiveWatcher(stageCount, verbose)
 	}
-	return &plainWatcher{a: a, verbose: verbose, phase: map[string]string{}}
+	return &plainWatcher{a: a, verbose: verbose, phase: map[string]string{}, tails: tails{}}
 }
 
 // jsonWatcher prints an event a line.
@@ -50,8 +50,9 @@ type plainWatcher struct {
 	a       *app
 	verbose bool
 
-	mu    sync.Mutex        // guards phase and the stream
+	mu    sync.Mutex        // guards phase, tails and the stream
 	phase map[string]string // the phase last printed, by address
+	tails tails
 }
 
 func (w *plainWatcher) event(e engine.Event) {
@@ -65,12 +66,35 @@ func (w *plainWatcher) event(e engine.Event) {
 		fmt.Fprintf(w.a.out, "%s: %s\n", e.Address, live.Summary(*e.Progress))
 		return
 	}
-	for _, line := range w.a.eventLines(e, w.verbose) {
+	w.tails.add(e)
+	for _, line := range append(w.a.eventLines(e, w.verbose), w.tails.of(e, w.verbose)...) {
 		fmt.Fprintln(w.a.out, line)
 	}
 }
 
 func (w *plainWatcher) close() {}
+
+// tails are the last lines of the running stages' logs, by address: they are shown when a stage fails.
+type tails map[string][]string
+
+func (t tails) add(e engine.Event) {
+	const most = 12
+	switch e.Event {
+	case engine.EventStageLog:
+		lines := append(t[e.Address], "    | "+live.Clean(e.Line))
+		t[e.Address] = lines[max(0, len(lines)-most):]
+	case engine.EventStageFinished:
+		delete(t, e.Address)
+	}
+}
+
+// of returns the lines to show with the event; none when they have been shown already.
+func (t tails) of(e engine.Event, shown bool) []string {
+	if e.Event != engine.EventStageFailed || shown {
+		return nil
+	}
+	return t[e.Address]
+}
 
 // liveWatcher keeps a block of running stages at the bottom of the terminal.
 type liveWatcher struct {
@@ -82,6 +106,7 @@ type liveWatcher struct {
 	mu          sync.Mutex // guards what follows
 	total, done int
 	running     int
+	tails       tails
 }
 
 func (a *app) newLiveWatcher(total int, verbose bool) *liveWatcher {
@@ -93,7 +118,7 @@ func (a *app) newLiveWatcher(total int, verbose bool) *liveWatcher {
 		}
 		return 80, 24
 	}
-	w := &liveWatcher{a: a, verbose: verbose, total: total, started: time.Now()}
+	w := &liveWatcher{a: a, verbose: verbose, total: total, started: time.Now(), tails: tails{}}
 	w.display = live.New(a.out, live.Options{Color: a.colored(a.out), Size: size})
 	return w
 }
@@ -112,6 +137,8 @@ func (w *liveWatcher) event(e engine.Event) {
 		w.done++
 	}
 	w.display.Footer(w.a.paint(w.a.out, dim, fmt.Sprintf("%d of %d stages done, %d running, %s", w.done, w.total, w.running, live.Clock(time.Since(w.started)))))
+	w.tails.add(e)
+	tail := w.tails.of(e, w.verbose)
 	w.mu.Unlock()
 	if e.Event == engine.EventStageProgress {
 		if e.Progress != nil {
@@ -119,7 +146,7 @@ func (w *liveWatcher) event(e engine.Event) {
 		}
 		return
 	}
-	if lines := w.a.eventLines(e, w.verbose); len(lines) > 0 {
+	if lines := append(w.a.eventLines(e, w.verbose), tail...); len(lines) > 0 {
 		w.display.Print(lines...)
 	}
 }
