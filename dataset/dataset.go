@@ -163,6 +163,9 @@ func parse(data []byte) (d *Dataset, err error) {
 			d, err = nil, fmt.Errorf("malformed Arrow file: %v", r)
 		}
 	}()
+	if err := checkLengths(data); err != nil {
+		return nil, err
+	}
 	r, err := ipc.NewMappedFileReader(data, ipc.WithMetadataSizeLimit(64<<20), ipc.WithBodySizeLimit(int64(len(data))))
 	if err != nil {
 		return nil, err

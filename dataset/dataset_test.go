@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -137,18 +138,42 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add(b[:len(b)/2])
-	f.Fuzz(func(t *testing.T, b []byte) {
-		d, err := parse(b)
-		if err != nil {
-			return
+	f.Fuzz(readAll)
+}
+
+// readAll reads everything of a file that parse takes.
+func readAll(t *testing.T, b []byte) {
+	d, err := parse(b)
+	if err != nil {
+		return
+	}
+	for i := range d.Len() {
+		if len(d.Image(i)) != d.Info().ImageSize() || int(d.Label(i)) >= len(d.Info().Classes) {
+			t.Errorf("record %d is not whole", i)
 		}
-		for i := range d.Len() {
-			if len(d.Image(i)) != d.Info().ImageSize() || int(d.Label(i)) >= len(d.Info().Classes) {
-				t.Errorf("record %d is not whole", i)
+		_ = len(d.ID(i))
+	}
+}
+
+// No damaged byte costs more than an error, in memory least of all: some of these are lengths of lists.
+func TestDamagedBytes(t *testing.T) {
+	whole, err := os.ReadFile(write(t, 3, small))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	for i := range whole {
+		for _, flip := range []byte{0x80, 0x01, 0x7f} {
+			b := bytes.Clone(whole)
+			b[i] ^= flip
+			runtime.ReadMemStats(&before)
+			readAll(t, b)
+			runtime.ReadMemStats(&after)
+			if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+				t.Fatalf("byte %d with %#x costs %d bytes of memory", i, flip, n)
 			}
-			_ = len(d.ID(i))
 		}
-	})
+	}
 }
 
 func epoch(t *testing.T, l *Loader, epoch, first int) (images []float32, indexes []int, sizes []int) {
