@@ -29,9 +29,11 @@ func (b *nodeBuilder) inputs() {
 		}
 		v, ok := b.l.eval(a.Expr, b.extra, b.id)
 		b.connected[p.Name] = !ok || !v.IsKnown() || !v.IsNull()
+		reported := len(b.l.diags)
 		if ok {
 			b.input(a, p, v)
 		}
+		b.lost = b.lost || !ok || len(b.l.diags) > reported
 	}
 }
 

@@ -48,6 +48,7 @@ type nodeBuilder struct {
 	schema    *stages.Schema
 	shaped    bool // the schema's outputs are what they will be
 	connected map[string]bool
+	lost      bool // an input has been reported, so that the names of the inputs are not known
 }
 
 func (b *nodeBuilder) build() {
@@ -81,6 +82,9 @@ func (b *nodeBuilder) localPaths() {
 		}
 	}
 	extra := map[string]cty.Value{"input": cty.ObjectVal(in), "output": cty.DynamicVal}
+	if b.lost {
+		extra["input"] = cty.DynamicVal
+	}
 	for name, v := range b.extra {
 		extra[name] = v
 	}
