@@ -43,7 +43,8 @@ func (s stamp) settled(begin time.Time) bool {
 type index struct {
 	dir   string
 	db    *badger.DB
-	fresh bool // it was just made and knows nothing
+	lock  *os.File // held while db is open
+	fresh bool     // it was just made and knows nothing
 
 	mu    sync.Mutex        // guards known and batch
 	known map[string][]byte // what this process has learnt, and reads again
@@ -57,7 +58,7 @@ func openIndex(dir string) *index {
 	x := &index{dir: dir, known: map[string][]byte{}, batch: map[string][]byte{}}
 	_, err := os.Stat(dir)
 	x.fresh = err != nil
-	x.db = openBadger(dir)
+	x.db, x.lock = openBadger(dir)
 	if x.db != nil && string(x.get("format")) != indexFormat {
 		x.fresh = true
 		x.put("format", []byte(indexFormat))
@@ -65,37 +66,29 @@ func openIndex(dir string) *index {
 	return x
 }
 
-func openBadger(dir string) *badger.DB {
-	opts := badger.DefaultOptions(dir).WithLogger(nil).WithNumVersionsToKeep(1).WithMemTableSize(8 << 20).
-		WithValueLogFileSize(16 << 20).WithCompression(options.None).WithNumCompactors(2).WithCompactL0OnClose(false).WithMetricsEnabled(false)
-	db, err := badger.Open(opts)
-	if err == nil {
-		return db
-	}
-	if heldElsewhere(dir) {
-		return nil
-	}
-	// Damaged: everything in it can be learnt again.
-	if os.RemoveAll(dir) != nil {
-		return nil
-	}
-	if db, err = badger.Open(opts); err != nil {
-		return nil
-	}
-	return db
-}
-
-// heldElsewhere reports whether another process has Badger's folder locked; Badger locks the folder itself.
-func heldElsewhere(dir string) bool {
-	f, err := os.Open(dir)
+// openBadger returns nil when another process has the index. A lock of our own beside the folder says so for certain:
+// asking Badger could take a holder that is just closing for damage, and remove the folder under the next one's feet.
+func openBadger(dir string) (*badger.DB, *os.File) {
+	lock, err := os.OpenFile(dir+".lock", os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
-		return false
+		return nil, nil
 	}
-	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return true
+	if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		lock.Close()
+		return nil, nil
 	}
-	return false
+	// Small tables: the index is megabytes at most, and a command that only looks opens it anew each time.
+	opts := badger.DefaultOptions(dir).WithLogger(nil).WithNumVersionsToKeep(1).WithMemTableSize(4 << 20).WithValueThreshold(64 << 10).
+		WithValueLogFileSize(1 << 20).WithCompression(options.None).WithNumCompactors(2).WithCompactL0OnClose(false).WithMetricsEnabled(false)
+	db, err := badger.Open(opts)
+	if err != nil && os.RemoveAll(dir) == nil { // damaged: everything in it can be learnt again
+		db, err = badger.Open(opts)
+	}
+	if err != nil {
+		lock.Close()
+		return nil, nil
+	}
+	return db, lock
 }
 
 func (x *index) get(key string) []byte {
@@ -152,6 +145,7 @@ func (x *index) close() error {
 		x.flushLocked()
 	}
 	err := x.db.Close()
+	x.lock.Close()
 	x.db = nil
 	return err
 }
