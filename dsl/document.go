@@ -52,9 +52,26 @@ func (l *loader) collect() *document {
 		}
 		for _, b := range body.Blocks {
 			l.collectBlock(doc, b)
+			if b.Type != "variable" {
+				l.markUsed(b.Body)
+			}
 		}
 	}
 	return doc
+}
+
+// markUsed notes the variables that a block reads, also one that cannot be used itself.
+func (l *loader) markUsed(body *hclsyntax.Body) {
+	for _, a := range body.Attributes {
+		for _, t := range a.Expr.Variables() {
+			if t.RootName() == "var" {
+				l.used[stepName(t, 1)] = true
+			}
+		}
+	}
+	for _, b := range body.Blocks {
+		l.markUsed(b.Body)
+	}
 }
 
 func (l *loader) collectBlock(doc *document, b *hclsyntax.Block) {

@@ -39,7 +39,6 @@ func (l *loader) checkExpression(doc *document, expr hcl.Expression, roots map[s
 			l.refused[expr] = true
 		} else if name != "" {
 			refs[name] = t.SourceRange()
-			l.used[name] = true
 		}
 	}
 	return refs

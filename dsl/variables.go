@@ -166,7 +166,7 @@ func (l *loader) source(r hcl.Range) string {
 
 func (l *loader) unusedVariables(doc *document) {
 	for _, name := range sortedKeys(doc.variables) {
-		if !l.used["var."+name] {
+		if !l.used[name] {
 			l.add(SeverityWarning, doc.variables[name].block.DefRange(), "", "Unused variable", fmt.Sprintf("Nothing refers to var.%s, so its value has no effect. Use it or remove it.", name))
 		}
 	}
