@@ -27,7 +27,7 @@ func isPicture(name string) bool {
 }
 
 // maxPicture bounds the pixels of a picture that is decoded, whatever its header claims.
-const maxPicture = 1 << 27
+const maxPicture = 1 << 26
 
 // openFolder reads pictures below one folder for each class; deeper folders belong to the class above them.
 func (s source) openFolder(o Options) (*Images, error) {

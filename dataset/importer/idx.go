@@ -179,12 +179,21 @@ func (s source) idxRecords(p idxPair, labels []byte, info dataset.Info, yield fu
 	if _, err := readHeader(r, idxImages, 3); err != nil {
 		return yield(Record{}, fmt.Errorf("reading %s: %w", p.images, err))
 	}
-	image := make([]byte, info.Height*info.Width)
+	var image []byte
 	for i, label := range labels {
 		bad := func(err error) bool {
 			return yield(Record{}, &RecordError{fmt.Sprintf("record %d", i), p.images, err})
 		}
-		if _, err := io.ReadFull(r, image); err != nil {
+		var err error
+		if image == nil { // grows with what is there, whatever size the header claims
+			image, err = io.ReadAll(io.LimitReader(r, int64(info.ImageSize())))
+			if err == nil && len(image) < info.ImageSize() {
+				err = io.ErrUnexpectedEOF
+			}
+		} else {
+			_, err = io.ReadFull(r, image)
+		}
+		if err != nil {
 			// What follows cannot be found any more.
 			return bad(fmt.Errorf("the file is cut off or damaged here, %d records are lost: %w", len(labels)-i, noEOF(err)))
 		}
