@@ -32,6 +32,9 @@ func Decode(d Declarer, args Args, connected map[string]bool) (*Schema, []Proble
 			problems = append(problems, Problem{Summary: "Missing input", Detail: fmt.Sprintf("The input %q is required: %s", p.Name, p.Doc)})
 		}
 	}
+	if c, ok := d.(InputChecker); ok && connected != nil && !HasErrors(problems) {
+		problems = append(problems, c.CheckInputs(connected)...)
+	}
 	if !HasErrors(problems) {
 		if sh, ok := d.(Shaper); ok {
 			sh.Shape(s)

@@ -64,6 +64,12 @@ type Checker interface {
 
 var kindName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
+// InputChecker is a stage with rules about which inputs are connected. Decode applies them after Check, where it knows
+// the inputs: so a stage without any source is found when the pipeline is validated.
+type InputChecker interface {
+	CheckInputs(connected map[string]bool) []Problem
+}
+
 // Catalog is an immutable set of kinds.
 type Catalog struct {
 	kinds  []*Kind

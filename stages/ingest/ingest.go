@@ -112,6 +112,17 @@ func (g *ingest) Check() []stages.Problem {
 	return out
 }
 
+// CheckInputs asks for exactly one source of images.
+func (g *ingest) CheckInputs(connected map[string]bool) []stages.Problem {
+	switch {
+	case g.generator != "" && connected["source"]:
+		return []stages.Problem{stages.Problemf("generator", "Two sources of images", "The stage has both a source and a generator. Remove one of them.")}
+	case g.generator == "" && !connected["source"]:
+		return []stages.Problem{stages.Problemf("", "No source of images", "The stage needs a source, the file or folder with the images, or generator = \"surfaces\".")}
+	}
+	return nil
+}
+
 func generatorLabel(class string) int32 {
 	for i, c := range surfaces.Classes() {
 		if c == class {
@@ -157,15 +168,10 @@ func (g *ingest) Run(ctx context.Context, job *stages.Job) error {
 
 // open returns the images of the source or the generator.
 func (g *ingest) open(job *stages.Job) (*importer.Images, error) {
-	in, connected := job.Input("source")
-	switch {
-	case g.generator != "" && connected:
-		return nil, stages.Problemf("generator", "Two sources of images", "The stage has both a source and a generator. Remove one of them.")
-	case g.generator != "":
+	if g.generator != "" {
 		return g.generate()
-	case !connected:
-		return nil, stages.Problemf("", "No source of images", "The stage needs a source, the file or folder with the images, or generator = \"surfaces\".")
 	}
+	in, _ := job.Input("source")
 	format := g.format
 	if format == "auto" {
 		var err error

@@ -112,7 +112,7 @@ func (s *spoken) Value(name string, value any) { s.Lock(); s.values[name] = valu
 func run(t *testing.T, source string, args map[string]any) (*dataset.Dataset, map[string]any, error) {
 	t.Helper()
 	stage := Kind.New()
-	if _, problems := stages.Decode(stage, stages.Args{Values: args}, nil); stages.HasErrors(problems) {
+	if _, problems := stages.Decode(stage, stages.Args{Values: args}, map[string]bool{"source": source != ""}); stages.HasErrors(problems) {
 		return nil, nil, problems[0]
 	}
 	out := &spoken{values: map[string]any{}}
