@@ -210,6 +210,7 @@ func (r *run) decide(i int) {
 func (r *run) reuse(s *stage, rec *cache.Record) {
 	r.settle(s, Reused, rec)
 	r.events.emit(Event{Event: EventStageReused, Address: s.Node.ID, Kind: s.Node.Kind.Name, Key: s.Key, Action: Reuse, Outputs: rec.Outputs, Values: rec.Values})
+	r.judgeNow(s)
 }
 
 func (r *run) settle(s *stage, state State, rec *cache.Record) {
@@ -249,6 +250,7 @@ func (r *run) take(c completion) {
 		r.settle(s, Done, c.record)
 		r.events.emit(Event{Event: EventStageFinished, Address: s.Node.ID, Kind: s.Node.Kind.Name, Key: s.Key, Outputs: c.record.Outputs,
 			Values: c.record.Values, Measured: c.record.Measured, Took: c.record.TookS, Attempt: c.record.Attempts})
+		r.judgeNow(s)
 	}
 }
 
@@ -267,6 +269,7 @@ func (r *run) repair(s *stage, d *damage) {
 	if up.State.over() {
 		up.State, up.damaged = Waiting, &Reason{Path: "output " + d.from.Output, Old: "stored", New: "damaged"}
 		up.repairs++
+		up.judged, up.Judgment = false, nil
 		delete(r.done, up.Node.ID)
 	}
 }

@@ -78,19 +78,23 @@ func (r *run) rank() {
 // judgeAll checks the requirements of every finished stage whose needs are over.
 func (r *run) judgeAll() {
 	for _, s := range r.stages {
-		if s.judged || s.State != Done && s.State != Reused {
-			continue
-		}
-		s.judged = true
-		for _, q := range s.Node.Requires {
-			if !r.canJudge(q) {
-				s.judged = false
-			}
-		}
-		if s.judged {
-			r.judge(s)
+		r.judgeNow(s)
+	}
+}
+
+// judgeNow checks the requirements of s if it has finished and what they need is over. It comes before anything that
+// depends on s is decided.
+func (r *run) judgeNow(s *stage) {
+	if s.judged || s.State != Done && s.State != Reused {
+		return
+	}
+	for _, q := range s.Node.Requires {
+		if !r.canJudge(q) {
+			return
 		}
 	}
+	s.judged = true
+	r.judge(s)
 }
 
 func (r *run) canJudge(q Requirement) bool {
