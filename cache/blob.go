@@ -132,7 +132,7 @@ func (c *Cache) install(path string, d artifact.Digest) error {
 		return err
 	}
 	to := c.blobPath(d)
-	if err := os.Rename(path, to); err != nil {
+	if err := c.renameTo(path, to); err != nil {
 		return err
 	}
 	c.renamedIn(filepath.Dir(to))

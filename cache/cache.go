@@ -84,13 +84,6 @@ func (c *Cache) create() error {
 			return err
 		}
 	}
-	for i := range 256 {
-		for _, d := range []string{"blobs", "records"} {
-			if err := os.MkdirAll(c.path(d, fmt.Sprintf("%02x", i)), 0o777); err != nil {
-				return err
-			}
-		}
-	}
 	for _, d := range []string{"blobs", "records", "."} {
 		if err := syncDir(c.path(d)); err != nil {
 			return err
@@ -151,13 +144,27 @@ func (c *Cache) writeFile(path string, b []byte) error {
 		err = e
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = c.renameTo(f.Name(), path)
 	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	c.renamedIn(filepath.Dir(path))
 	return nil
+}
+
+// renameTo renames from to a place in the cache. The folders of blobs and records by first digits are made when they are
+// first needed, since making all of them would be most of the time that a new cache takes.
+func (c *Cache) renameTo(from, to string) error {
+	c.renamedIn(filepath.Dir(filepath.Dir(to))) // another process may have made the folder, and died before it was durable
+	err := os.Rename(from, to)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Mkdir(filepath.Dir(to), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Rename(from, to)
 }
 
 func (c *Cache) renamedIn(dir string) {
