@@ -77,7 +77,7 @@ type loader struct {
 	broken map[string]bool
 	// refused holds the expressions whose references have been reported.
 	refused map[hcl.Expression]bool
-	used    map[string]bool           // names that some expression reads
+	used    map[string]bool           // variables that some block reads
 	runners map[string]map[string]any // arguments by runner.TYPE.NAME
 	localAt map[string]hcl.Expression
 	schemas map[*stages.Kind]*stages.Schema

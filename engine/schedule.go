@@ -3,6 +3,7 @@ package engine
 import (
 	"sort"
 
+	"github.com/darkroom-dev/darkroom/cache"
 	"github.com/darkroom-dev/darkroom/stages"
 )
 
@@ -106,6 +107,18 @@ func (r *run) canJudge(q Requirement) bool {
 	return true
 }
 
+// judged are the values and the measurements of a stage: no key depends on a judgement, so a speed may be judged too.
+func judged(rec *cache.Record) map[string]any {
+	self := map[string]any{}
+	for name, v := range rec.Measured {
+		self[name] = v
+	}
+	for name, v := range rec.Values {
+		self[name] = v
+	}
+	return self
+}
+
 func (r *run) judge(s *stage) {
 	for _, q := range s.Node.Requires {
 		values := Values{}
@@ -122,7 +135,7 @@ func (r *run) judge(s *stage) {
 		case missing != "":
 			message = "It could not be checked: " + missing + " has no values."
 		default:
-			ok, text, err = q.Check(s.Values, values)
+			ok, text, err = q.Check(judged(s.Record), values)
 			if err != nil {
 				message = "It could not be checked: " + err.Error()
 			} else if !ok {
