@@ -89,6 +89,7 @@ func (a *app) commands() []*cobra.Command {
 		a.logCommand(),
 		a.graphCommand(),
 		a.stagesCommand(),
+		a.cacheCommand(),
 		a.doctorCommand(),
 		a.workerCommand(),
 		a.versionCommand(),

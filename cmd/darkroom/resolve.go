@@ -114,9 +114,9 @@ func (a *app) findDigest(c *cache.Cache, prefix string) (*found, error) {
 		}
 		for _, output := range sortedKeys(r.Outputs) {
 			if ref := r.Outputs[output]; strings.HasPrefix(string(ref.Digest), prefix) {
-				name := fmt.Sprintf("%s %s", ref.Type, ref.Digest.Short())
-				if old := matches[name]; old == nil || old.record.Started.After(r.Started) {
-					matches[name] = &found{cache: c, name: name, record: r, output: output, ref: ref}
+				id := "artifact " + ref.Digest.Short()
+				if old := matches[id]; old == nil || old.record.Started.After(r.Started) {
+					matches[id] = &found{cache: c, name: fmt.Sprintf("%s %s", ref.Type, ref.Digest.Short()), record: r, output: output, ref: ref}
 				}
 			}
 		}
