@@ -12,7 +12,7 @@ import (
 
 func init() {
 	register([]string{"Relu"}, relu)
-	register([]string{"Add", "Sub", "Mul", "Div"}, binary)
+	register([]string{"Add", "Sub", "Mul", "Div"}, arithmetic)
 	// Dropout is the identity in training too: models that darkroom makes have none, and a mask would need randomness inside the step.
 	register([]string{"Identity", "Dropout"}, identity)
 	register([]string{"Constant"}, constantNode)
@@ -49,8 +49,8 @@ func constantNode(l *lowering, n *protos.NodeProto) error {
 	return nil
 }
 
-// binary lowers the four operations on two values, at least one of which has the batch. Constants and weights broadcast as in ONNX.
-func binary(l *lowering, n *protos.NodeProto) error {
+// arithmetic lowers the four operations on two values, at least one of which has the batch. Constants and weights broadcast as in ONNX.
+func arithmetic(l *lowering, n *protos.NodeProto) error {
 	a, err := l.in(n, 0)
 	if err != nil {
 		return err

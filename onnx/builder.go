@@ -6,6 +6,12 @@ import (
 	"github.com/gomlx/compute-onnx/support/protos"
 )
 
+// The initializers that hold the normalisation of the input in the models that darkroom writes.
+const (
+	NormalMean = "normalise.mean"
+	NormalStd  = "normalise.std"
+)
+
 // Builder writes the graph of a new model, node by node. Values are named by the caller's parts: a node that is called
 // "layer1.conv" has the output "layer1.conv", and its initializers are called "layer1.conv.weight" and so on.
 type Builder struct {

@@ -101,8 +101,8 @@ func (b *builder) normalised() string {
 		}
 		return b.Tensor(name, []int{1, len(list), 1, 1}, data)
 	}
-	x = b.Node("Sub", "normalise.centre", []string{x, vector("normalise.mean", b.o.Mean)})
-	return b.Node("Div", "normalise.scale", []string{x, vector("normalise.std", b.o.Std)})
+	x = b.Node("Sub", "normalise.centre", []string{x, vector(onnx.NormalMean, b.o.Mean)})
+	return b.Node("Div", "normalise.scale", []string{x, vector(onnx.NormalStd, b.o.Std)})
 }
 
 // convolution adds a k×k convolution without bias that is centred, so that stride 1 keeps the size.

@@ -1,0 +1,202 @@
+package learn
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+
+	"github.com/darkroom-dev/darkroom/artifact"
+)
+
+// A checkpoint is one file: a line that names the format, the digest of the rest as 64 hexadecimal digits and a line end, the length of
+// the header as 8 bytes, the header as JSON, and then the floats of the state and of the best state, little-endian. It is written beside
+// its place and renamed, so a crash leaves the former one; what does not match its digest is not used.
+const checkpointFormat = "darkroom checkpoint 1\n"
+
+const checkpointFile = "checkpoint"
+
+// position is where a training is, exactly: everything that is not weights.
+type position struct {
+	Fingerprint artifact.Digest `json:"fingerprint"` // of the training it belongs to
+	Epoch       int             `json:"epoch"`       // to do next, counted from 0
+	Batch       int             `json:"batch"`
+	LossSum     float64         `json:"loss_sum"`
+	Correct     float64         `json:"correct"`
+	Seen        int             `json:"seen"`
+	History     []Epoch         `json:"history"`
+	BestEpoch   int             `json:"best_epoch"`
+	Sizes       []int           `json:"sizes"` // elements of each tensor of the state
+	HasBest     bool            `json:"has_best"`
+}
+
+// keeper writes and reads the checkpoint of one training.
+type keeper struct {
+	dir         string
+	fingerprint artifact.Digest
+}
+
+// fingerprint names everything that changes the result, so that another training's checkpoint is never resumed.
+func (r *run) fingerprint() (artifact.Digest, error) {
+	model, err := r.Model.Bytes()
+	if err != nil {
+		return "", err
+	}
+	images := 0
+	if r.Validation != nil {
+		images = r.Validation.Len()
+	}
+	text := fmt.Sprintf("%s %s %d %d %d %d %x %+v %+v %+v %d", artifact.DigestBytes(model), r.Backend.Description(), r.Data.Len(), images,
+		r.Epochs, r.Batch, r.LearningRate, r.Optimizer, r.Loss, r.Schedule, r.Seed)
+	return artifact.DigestBytes([]byte(text)), nil
+}
+
+// keep writes a checkpoint of the run as it is.
+func (r *run) keep() error {
+	state, err := r.machine.snapshot()
+	if err != nil {
+		return err
+	}
+	p := position{Fingerprint: r.keeper.fingerprint, Epoch: r.epoch, Batch: r.batch, LossSum: r.lossSum, Correct: r.correct, Seen: r.seen,
+		History: r.history, BestEpoch: r.bestEpoch, HasBest: r.best != nil}
+	for _, t := range state {
+		p.Sizes = append(p.Sizes, len(t))
+	}
+	if err := r.keeper.save(p, state, r.best); err != nil {
+		return fmt.Errorf("writing the checkpoint in %s: %w", r.keeper.dir, err)
+	}
+	return nil
+}
+
+func (k *keeper) save(p position, state, best [][]float32) error {
+	header, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	var body bytes.Buffer
+	body.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(header))))
+	body.Write(header)
+	for _, list := range [][][]float32{state, best} {
+		for _, t := range list {
+			raw := make([]byte, 4*len(t))
+			for i, v := range t {
+				binary.LittleEndian.PutUint32(raw[4*i:], math.Float32bits(v))
+			}
+			body.Write(raw)
+		}
+	}
+	if err := os.MkdirAll(k.dir, 0o777); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(k.dir, "."+checkpointFile+"-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // fails once it is renamed, as it should
+	_, err = f.WriteString(checkpointFormat + string(artifact.DigestBytes(body.Bytes())) + "\n")
+	if err == nil {
+		_, err = f.Write(body.Bytes())
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), filepath.Join(k.dir, checkpointFile)); err != nil {
+		return err
+	}
+	return syncFolder(k.dir)
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// load returns the checkpoint, or nil when there is none. An error says why the one that is there cannot be used. Temporary files of
+// attempts that were killed are removed.
+func (k *keeper) load() (p *position, state, best [][]float32, err error) {
+	torn, err := filepath.Glob(filepath.Join(k.dir, "."+checkpointFile+"-*"))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for _, t := range torn {
+		_ = os.Remove(t) // only takes space
+	}
+	b, err := os.ReadFile(filepath.Join(k.dir, checkpointFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	p, state, best, err = parseCheckpoint(b)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("the checkpoint is damaged: %w", err)
+	}
+	if p.Fingerprint != k.fingerprint {
+		return nil, nil, nil, errors.New("the checkpoint belongs to another training")
+	}
+	return p, state, best, nil
+}
+
+// parseCheckpoint checks and reads the bytes of a checkpoint.
+func parseCheckpoint(b []byte) (p *position, state, best [][]float32, err error) {
+	rest, ok := bytes.CutPrefix(b, []byte(checkpointFormat))
+	if !ok || len(rest) < 65+8 || rest[64] != '\n' {
+		return nil, nil, nil, errors.New("it is not a checkpoint")
+	}
+	body := rest[65:]
+	if artifact.DigestBytes(body) != artifact.Digest(rest[:64]) {
+		return nil, nil, nil, errors.New("its content does not match its digest")
+	}
+	length := binary.LittleEndian.Uint64(body)
+	body = body[8:]
+	if length > uint64(len(body)) {
+		return nil, nil, nil, errors.New("its header is cut off")
+	}
+	p = &position{}
+	if err := json.Unmarshal(body[:length], p); err != nil {
+		return nil, nil, nil, err
+	}
+	if p.Epoch < 0 || p.Batch < 0 || len(p.History) != p.Epoch || p.BestEpoch < 0 || p.BestEpoch > p.Epoch {
+		return nil, nil, nil, errors.New("its position is impossible")
+	}
+	body = body[length:]
+	if state, body, err = readTensors(body, p.Sizes); err != nil {
+		return nil, nil, nil, err
+	}
+	if p.HasBest {
+		if best, body, err = readTensors(body, p.Sizes); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if len(body) > 0 {
+		return nil, nil, nil, errors.New("it has bytes after its end")
+	}
+	return p, state, best, nil
+}
+
+func readTensors(b []byte, sizes []int) (list [][]float32, rest []byte, err error) {
+	for _, n := range sizes {
+		if n < 0 || n > len(b)/4 {
+			return nil, nil, errors.New("its tensors are cut off")
+		}
+		t := make([]float32, n)
+		for i := range t {
+			t[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+		}
+		list, b = append(list, t), b[4*n:]
+	}
+	return list, b, nil
+}

@@ -1,0 +1,88 @@
+package learn
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/darkroom-dev/darkroom/dataset"
+)
+
+// score applies the model to every image of the loader. A last batch that is not full is filled up with what the memory held;
+// those answers are not counted.
+func (m *machine) score(ctx context.Context, loader *dataset.Loader) (Score, error) {
+	loss, correct, count := 0.0, 0, 0
+	for b, err := range loader.Epoch(ctx, 0, 0) {
+		if err != nil {
+			return Score{}, err
+		}
+		m.place(b)
+		scores, err := m.logits()
+		if err != nil {
+			return Score{}, err
+		}
+		for i, label := range b.Labels {
+			l, right := crossEntropy(scores, i, m.batch, int(label))
+			loss += l
+			count++
+			if right {
+				correct++
+			}
+		}
+	}
+	return Score{Loss: loss / float64(count), Accuracy: float64(correct) / float64(count)}, nil
+}
+
+// place copies a batch of at most m.batch images, (C, H, W, b.N), into the memory of the device.
+func (m *machine) place(b *dataset.Batch) {
+	if b.N == m.batch {
+		copy(m.pixels, b.Images)
+		return
+	}
+	for row := range len(b.Images) / b.N {
+		copy(m.pixels[row*m.batch:], b.Images[row*b.N:(row+1)*b.N])
+	}
+}
+
+// crossEntropy returns the loss of image i of n and whether its class has the largest logit. scores is (classes, N).
+func crossEntropy(scores []float32, i, n, label int) (loss float64, right bool) {
+	classes := len(scores) / n
+	largest, best := math.Inf(-1), 0
+	for c := range classes {
+		if v := float64(scores[c*n+i]); v > largest {
+			largest, best = v, c
+		}
+	}
+	sum := 0.0
+	for c := range classes {
+		sum += math.Exp(float64(scores[c*n+i]) - largest)
+	}
+	return math.Log(sum) + largest - float64(scores[label*n+i]), best == label
+}
+
+// meter measures the speed of training, without the pauses for validation.
+type meter struct {
+	began     time.Time
+	first     int64 // images done when it started
+	done      int64
+	spent     time.Duration // until the last update
+	pausedAt  time.Time
+	suspended time.Duration
+}
+
+func (m *meter) start(done int64) { m.began, m.first, m.done = time.Now(), done, done }
+
+func (m *meter) update(done int64) {
+	m.done, m.spent = done, time.Since(m.began)-m.suspended
+}
+
+func (m *meter) pause()  { m.pausedAt = time.Now() }
+func (m *meter) resume() { m.suspended += time.Since(m.pausedAt) }
+
+// rate returns images a second; 0 when nothing was done yet.
+func (m *meter) rate() float64 {
+	if m.spent <= 0 || m.done == m.first {
+		return 0
+	}
+	return float64(m.done-m.first) / m.spent.Seconds()
+}
