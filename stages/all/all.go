@@ -10,6 +10,7 @@ import (
 	"github.com/darkroom-dev/darkroom/stages/ingest"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
 	"github.com/darkroom-dev/darkroom/stages/split"
+	"github.com/darkroom-dev/darkroom/stages/train"
 )
 
 // Catalog returns every kind, in the order of the reference.
@@ -18,6 +19,7 @@ func Catalog() *stages.Catalog {
 		ingest.Kind,
 		split.Kind,
 		augment.Kind,
+		train.Kind,
 		evaluate.Kind,
 		choose.Kind,
 		exec.Kind,
