@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/zeebo/blake3"
 )
@@ -77,10 +78,15 @@ func DigestBytes(b []byte) Digest {
 	return Digest(hex.EncodeToString(sum[:]))
 }
 
+// buffers are shared, since making one for each costs more than digesting a small file.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 1<<20); return &b }}
+
 // DigestReader returns the digest of everything r yields, and its length in bytes.
 func DigestReader(r io.Reader) (Digest, int64, error) {
 	h := blake3.New()
-	n, err := io.CopyBuffer(struct{ io.Writer }{h}, r, make([]byte, 1<<20))
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{r}, *buffer)
 	if err != nil {
 		return "", n, err
 	}
