@@ -1,0 +1,85 @@
+package engine_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/darkroom-dev/darkroom/cache"
+	"github.com/darkroom-dev/darkroom/engine"
+)
+
+// experiment runs a pipeline over a source and returns what was stored of it.
+func experiment(b *bench, add string) *cache.Experiment {
+	b.t.Helper()
+	res, _ := b.run(sourced(b.dir, add))
+	e, err := b.options.Cache.Experiment(string(res.Experiment))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return e
+}
+
+func sourced(dir, add string) *engine.Pipeline {
+	p := pipeline(dir, node("text.a", arg{"add": add}, "@source.txt"), node("text.b", arg{"keep": 2.0}, "text.a"))
+	p.Sources = map[string][]byte{"p.hcl": []byte(add)}
+	p.Variables = map[string]any{"add": add}
+	return p
+}
+
+func loadSourced(sources map[string][]byte, _ map[string]any, dir string) (*engine.Pipeline, error) {
+	return sourced(dir, string(sources["p.hcl"])), nil
+}
+
+func TestReproduce(t *testing.T) {
+	b := newBench(t)
+	source := filepath.Join(b.dir, "source.txt")
+	if err := os.WriteFile(source, []byte("x"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	e := experiment(b, "abc")
+	if err := os.Remove(source); err != nil { // the cache has kept it
+		t.Fatal(err)
+	}
+	rep, err := engine.Reproduce(t.Context(), e, loadSourced, filepath.Join(b.dir, "again"), b.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !rep.Same || len(rep.Outputs) != 2 || rep.Outputs[0].Verdict != engine.Identical || len(rep.Notes) != 0 || rep.Result.Ran != 2 {
+		t.Errorf("%+v", rep)
+	}
+	e.Stages[0].Outputs["out"] = e.Stages[1].Outputs["out"]
+	e.Stages[1].Values["length"] = 7.0
+	rep, err = engine.Reproduce(t.Context(), e, loadSourced, filepath.Join(b.dir, "once more"), b.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep.Same || rep.Outputs[0].Verdict != engine.Different || rep.Outputs[1].Verdict != engine.Identical || len(rep.Values) != 1 {
+		t.Errorf("%+v", rep)
+	}
+	if _, err := engine.Reproduce(t.Context(), e, loadSourced, filepath.Join(b.dir, "again"), b.options); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("a folder that is not clean: %v", err)
+	}
+}
+
+func TestCompare(t *testing.T) {
+	b := newBench(t)
+	if err := os.WriteFile(filepath.Join(b.dir, "source.txt"), []byte("x"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	x, y := experiment(b, "abc"), experiment(b, "bcde")
+	var got []string
+	for _, d := range engine.Compare(x, y) {
+		if d.Area != "output" && d.Area != "input" {
+			got = append(got, d.Address+" "+d.Area+" "+d.Path+" "+d.Old+" "+d.New)
+		}
+	}
+	want := ` variable add "abc" "bcde"` + "\n" + `text.a argument add "abc" "bcde"` + "\n" + "text.a value length 4 5"
+	if s := strings.Join(got, "\n"); s != want {
+		t.Errorf("got:\n%s\nwant:\n%s", s, want)
+	}
+	if d := engine.Compare(x, x); len(d) != 0 {
+		t.Errorf("an experiment differs from itself: %v", d)
+	}
+}
