@@ -7,6 +7,7 @@ import (
 	"image/color"
 	"image/png"
 	"os"
+	"slices"
 
 	"golang.org/x/image/draw"
 
@@ -31,7 +32,7 @@ const (
 
 var paper = color.RGBA{0xf4, 0xf4, 0xf2, 0xff}
 
-// write draws images spread evenly over the dataset, each as it is and as the first epoch of a training with this seed sees it.
+// write draws images from all over the dataset, in its order, each as it is and as the first epoch of a training with this seed sees it.
 func (p *preview) write(path string, d *dataset.Dataset, policy *dataset.Policy, seed uint64) error {
 	info := d.Info()
 	width, height := info.Width*p.size/max(info.Width, info.Height), info.Height*p.size/max(info.Width, info.Height)
@@ -40,9 +41,11 @@ func (p *preview) write(path string, d *dataset.Dataset, policy *dataset.Policy,
 	sheet := image.NewRGBA(image.Rect(0, 0, sheetGap+p.columns*(pairWidth+sheetGap), sheetGap+p.rows*(height+sheetGap)))
 	draw.Draw(sheet, sheet.Bounds(), image.NewUniform(paper), image.Point{}, draw.Src)
 	augmenter, after := dataset.NewAugmenter(policy, info), make([]byte, info.ImageSize())
-	count := min(p.columns*p.rows, d.Len())
-	for n := range count {
-		i := n * d.Len() / count
+	// Chosen at random: even steps may keep in step with the classes and show one of them alone.
+	stream := dataset.NewStream(seed, "preview")
+	chosen := stream.Permutation(d.Len())[:min(p.columns*p.rows, d.Len())]
+	slices.Sort(chosen)
+	for n, i := range chosen {
 		toBytes(after, augmenter.Apply(d.Image(i), seed, 0, uint64(i)))
 		x, y := sheetGap+n%p.columns*(pairWidth+sheetGap), sheetGap+n/p.columns*(height+sheetGap)
 		for k, pixels := range [][]byte{d.Image(i), after} {
