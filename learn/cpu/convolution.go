@@ -38,7 +38,7 @@ func (f *Function) ConvGeneral(
 		case chwn(axes):
 			ho, wo := shape.Dimensions[1], shape.Dimensions[2]
 			w := f.transpose(vs[1], slices.Concat(axes.KernelSpatial, []int{axes.KernelInputChannels, axes.KernelOutputChannels})...)
-			return f.convolveCHWN(vs[0], w, p, ho, wo, vs[1].reversed()), nil
+			return f.convolveCHWN(vs[0], w, p, ho, wo), nil
 		case kernelGradientCHWN(axes):
 			order := slices.Concat(axes.OutputSpatial, []int{axes.OutputBatch, axes.OutputChannels}) // (kh, kw, I, O)
 			g := f.kernelGradientCHWN(vs[0], vs[1], p, shape.Dimensions[order[0]], shape.Dimensions[order[1]])

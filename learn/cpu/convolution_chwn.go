@@ -7,16 +7,16 @@ import (
 	"github.com/gomlx/compute/shapes"
 )
 
-// Convolutions of images in the layout (C, H, W, N), batch innermost, become matrix products over rows of H·W·N
-// elements: the widest matrices that a thin convolution has, and moves of large blocks only. Three forms are known, which
-// are those of a convolution and its two gradients as GoMLX writes them:
+// Convolutions of images in the layout (C, H, W, N), batch innermost. GoMLX writes a convolution and its two gradients as
+// ConvGeneral, which is recognised here in these forms:
 //
-//   - Kernel k×k of odd size, stride 1, the image keeps its size: the taps of one spatial axis are stacked as shifted
-//     copies of the image, one product makes the taps of the other axis, and those are shifted and added. Against im2col
-//     it moves k images and not k² before the product, and the product is k times as high.
+//   - Stride 1: ONNX's Conv over one image (1, C, H, W·N), with a kernel dilated by N along W. Nothing moves in memory.
+//   - The kernel's gradient of one that keeps the image's size, odd kernel and stride 1: x shifted along W for each kernel
+//     column and v shifted along H for each kernel row, stacked, and one product of the stacks. im2col would move k² images
+//     where this moves 2k.
 //   - A dilated input (the gradient of a strided convolution): per residue of the output position, only the taps that
 //     meet an element and not an inserted zero.
-//   - Anything else: im2col.
+//   - A kernel of 1×1, and anything else: im2col and a product.
 
 // chwn reports whether images have the layout (C, H, W, N) in input and output.
 func chwn(axes compute.ConvolveAxesConfig) bool {
@@ -50,35 +50,44 @@ func (p plane) simple() bool {
 	return slices.Equal(p.strides, ones) && slices.Equal(p.inputDilations, ones) && slices.Equal(p.kernelDilations, ones)
 }
 
-// keepsSize reports whether a kernel of odd sizes is centred, so that the image keeps its size.
-func (p plane) keepsSize(kernel []int) bool {
-	for i, k := range kernel {
-		if k%2 == 0 || p.paddings[i] != [2]int{k / 2, k / 2} {
-			return false
-		}
-	}
-	return p.simple()
-}
-
 // convolveCHWN convolves x (I, H, W, N) with w (kh, kw, I, O); the result is (O, Ho, Wo, N).
-func (f *Function) convolveCHWN(x, w *value, p plane, ho, wo int, gradient bool) *value {
-	switch {
-	case p.keepsSize(w.shape.Dimensions[:2]):
-		stacked := 1 // along W
-		if gradient {
-			// The kernel's gradient stacks the output's gradient along H, and this stack is the same.
-			stacked = 0
+func (f *Function) convolveCHWN(x, w *value, p plane, ho, wo int) *value {
+	ones := []int{1, 1}
+	if slices.Equal(p.strides, ones) {
+		plain := slices.Equal(p.inputDilations, ones)
+		switch {
+		case plain && w.shape.Dimensions[0]*w.shape.Dimensions[1] > 1:
+			return f.convolveFlattened(x, w, p, ho, wo)
+		case !plain && slices.Equal(p.kernelDilations, ones) && ho%p.inputDilations[0] == 0 && wo%p.inputDilations[1] == 0:
+			return f.convolveByResidues(x, w, p, ho, wo)
 		}
-		return f.convolveByShifts(x, w, stacked)
-	case slices.Equal(p.strides, []int{1, 1}) && slices.Equal(p.kernelDilations, []int{1, 1}) &&
-		ho%p.inputDilations[0] == 0 && wo%p.inputDilations[1] == 0 && !p.simple():
-		return f.convolveByResidues(x, w, p, ho, wo)
 	}
 	x, p = f.insertZeroes(x, p)
 	o, n := w.shape.Dimensions[3], x.shape.Dimensions[3]
 	columns := f.columns(x, w.shape.Dimensions[:2], p, ho, wo)
 	rows := f.reshape(w, columns.shape.Dimensions[0], o)
 	y := f.matrixProduct(matrixSide{v: rows, transposed: true}, matrixSide{v: columns})
+	return f.reshape(y, o, ho, wo, n)
+}
+
+// convolveFlattened lets ONNX's Conv see one image (1, I, H, W·N): a step along W is N elements, so the kernel is dilated by
+// N there, and padding is N wide. It reads and writes the layout as it is.
+func (f *Function) convolveFlattened(x, w *value, p plane, ho, wo int) *value {
+	var before, after [2]int // padding that is left once negative padding is cut off
+	cutBefore, cutAfter := make([]int, 4), make([]int, 4)
+	for axis, pad := range p.paddings {
+		before[axis], after[axis] = max(pad[0], 0), max(pad[1], 0)
+		cutBefore[1+axis], cutAfter[1+axis] = min(pad[0], 0), min(pad[1], 0)
+	}
+	x = f.pad(x, cutBefore, cutAfter, f.scalar(x, 0))
+	i, h, width, n := x.shape.Dimensions[0], x.shape.Dimensions[1], x.shape.Dimensions[2], x.shape.Dimensions[3]
+	o := w.shape.Dimensions[3]
+	image := f.reshape(x, 1, i, h, width*n)
+	kernel := f.transpose(w, 3, 2, 0, 1)
+	y := f.emit("Conv", shapes.Make(x.shape.DType, 1, o, ho, wo*n), []*value{image, kernel},
+		intsAttribute("kernel_shape", w.shape.Dimensions[:2]),
+		intsAttribute("dilations", []int{p.kernelDilations[0], p.kernelDilations[1] * n}),
+		intsAttribute("pads", []int{before[0], before[1] * n, after[0], after[1] * n}))
 	return f.reshape(y, o, ho, wo, n)
 }
 
@@ -111,31 +120,6 @@ func (f *Function) shift(x *value, spatial, by int) *value {
 	before, after := make([]int, 4), make([]int, 4)
 	before[1+spatial], after[1+spatial] = by, -by
 	return f.pad(x, before, after, f.scalar(x, 0))
-}
-
-// convolveByShifts stacks the taps of one spatial axis and adds up those of the other.
-func (f *Function) convolveByShifts(x, w *value, stacked int) *value {
-	kernel, i, o := w.shape.Dimensions[:2], w.shape.Dimensions[2], w.shape.Dimensions[3]
-	h, width, n := x.shape.Dimensions[1], x.shape.Dimensions[2], x.shape.Dimensions[3]
-	added := 1 - stacked
-	ks, ka := kernel[stacked], kernel[added]
-	stack := f.reshape(f.stack(x, stacked, ks), ks*i, h*width*n)
-	// (kh, kw, I, O) → (added tap, O; stacked tap, I)
-	rows := f.reshape(f.transpose(w, added, 3, stacked, 2), ka*o, ks*i)
-	taps := f.reshape(f.matrixProduct(matrixSide{v: rows}, matrixSide{v: stack}), ka*o, h, width, n)
-	var sum *value
-	for j := range ka {
-		before, after := make([]int, 4), make([]int, 4)
-		before[0], after[0] = -j*o, -(ka-1-j)*o
-		before[1+added], after[1+added] = ka/2-j, j-ka/2
-		tap := f.pad(taps, before, after, f.scalar(x, 0))
-		if sum == nil {
-			sum = tap
-			continue
-		}
-		sum = f.emit("Add", tap.shape, []*value{sum, tap})
-	}
-	return sum
 }
 
 // columns returns im2col of x (C, H, W, N): (kh·kw·C, Ho·Wo·N), taps outermost.
@@ -233,7 +217,6 @@ func (f *Function) kernelGradientCHWN(x, v *value, p plane, kh, kw int) *value {
 	o, ho, wo := v.shape.Dimensions[0], v.shape.Dimensions[1], v.shape.Dimensions[2]
 	sameSize := ho == x.shape.Dimensions[1] && wo == x.shape.Dimensions[2]
 	if p.simple() && sameSize && kh%2 == 1 && kw%2 == 1 && p.paddings[0] == [2]int{kh / 2, kh / 2} && p.paddings[1] == [2]int{kw / 2, kw / 2} {
-		// The stacks that the convolution and the image's gradient make, so that they are made once.
 		xs := f.reshape(f.stack(x, 1, kw), kw*i, ho*wo*n)
 		vs := f.reshape(f.stack(v, 0, kh), kh*o, ho*wo*n)
 		g := f.matrixProduct(matrixSide{v: vs}, matrixSide{v: xs, transposed: true})

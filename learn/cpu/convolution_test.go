@@ -113,6 +113,12 @@ func TestConvolutionCHWN(t *testing.T) {
 	b := newBackend(t, 2)
 	for _, v := range []convolution{
 		{c: 3, h: 6, w: 8, n: 5, o: 4, k: 3, stride: 1, dilation: 1, pad: [2]int{1, 1}},
+		// Channels in whole vector registers, for which ONNX Runtime has kernels of their own.
+		{c: 16, h: 6, w: 8, n: 5, o: 16, k: 3, stride: 1, dilation: 1, pad: [2]int{1, 1}},
+		{c: 32, h: 4, w: 5, n: 8, o: 32, k: 3, stride: 1, dilation: 1, pad: [2]int{1, 1}},
+		{c: 1, h: 7, w: 7, n: 4, o: 16, k: 3, stride: 1, dilation: 1, pad: [2]int{1, 1}},
+		{c: 16, h: 8, w: 8, n: 4, o: 32, k: 3, stride: 2, dilation: 1, pad: [2]int{1, 1}},
+		{c: 2, h: 5, w: 6, n: 3, o: 2, k: 2, stride: 1, dilation: 1, pad: [2]int{2, 2}},
 		{c: 2, h: 7, w: 5, n: 3, o: 3, k: 5, stride: 1, dilation: 1, pad: [2]int{2, 2}},
 		{c: 4, h: 5, w: 6, n: 2, o: 3, k: 1, stride: 1, dilation: 1},
 		{c: 1, h: 1, w: 1, n: 1, o: 1, k: 3, stride: 1, dilation: 1, pad: [2]int{1, 1}},

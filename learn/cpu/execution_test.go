@@ -359,10 +359,12 @@ func TestMemoryDoesNotGrow(t *testing.T) {
 // digestVariable makes this test binary print the digest of a small training step and exit.
 const digestVariable = "DARKROOM_CPU_TEST_DIGEST"
 
-// stepDigest computes products, sums and a convolution over odd sizes and returns the digest of all result bits.
+// stepDigest computes products, sums and convolutions with gradients and returns the digest of all result bits.
 func stepDigest(t testing.TB, threads int) string {
 	b := newBackend(t, threads)
-	e := compiled(t, b, [][]int{{37, 1031}, {1031, 53}, {5, 3, 19, 23}, {7, 3, 3, 3}}, func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
+	layer := convolution{c: 16, h: 12, w: 10, n: 8, o: 16, k: 3, stride: 1, dilation: 1, pad: [2]int{1, 1}}
+	dimensions := append([][]int{{37, 1031}, {1031, 53}, {5, 3, 19, 23}, {7, 3, 3, 3}}, layer.shapes()...)
+	e := compiled(t, b, dimensions, func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
 		y, err := product(f, p[:2])
 		if err != nil {
 			return nil, err
@@ -382,9 +384,17 @@ func stepDigest(t testing.TB, threads int) string {
 			return nil, err
 		}
 		s, err := f.Exp(sum)
-		return []compute.Value{y[0], sum, all, z, s}, err
+		if err != nil {
+			return nil, err
+		}
+		trained, err := layer.build(f, p[4:])
+		return append([]compute.Value{y[0], sum, all, z, s}, trained...), err
 	})
-	out, err := e.Execute([]compute.Buffer{ramp(t, b, 1, 37, 1031), ramp(t, b, 2, 1031, 53), ramp(t, b, 3, 5, 3, 19, 23), ramp(t, b, 4, 7, 3, 3, 3)}, nil, 0)
+	var inputs []compute.Buffer
+	for i, d := range dimensions {
+		inputs = append(inputs, ramp(t, b, uint32(i+1), d...))
+	}
+	out, err := e.Execute(inputs, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -147,19 +147,7 @@ func (f *Function) reverse(v *value, axes ...int) *value {
 	for _, axis := range axes {
 		from, to, steps = append(from, -1), append(to, -v.shape.Dimensions[axis]-1), append(steps, -1)
 	}
-	return f.emit(reverseOperator, v.shape, []*value{v, f.integers(from...), f.integers(to...), f.integers(axes...), f.integers(steps...)})
-}
-
-// reverseOperator is Slice, with negative steps.
-const reverseOperator = "Slice"
-
-// reversed reports whether v is the direct result of a reversal: the mark of a kernel in the gradient of a convolution.
-func (v *value) reversed() bool {
-	if v.node == nil || v.node.operator != reverseOperator || len(v.node.inputs) != 5 {
-		return false
-	}
-	steps, ok := v.node.inputs[4].node.constant.([]int64)
-	return ok && !slices.ContainsFunc(steps, func(s int64) bool { return s != -1 })
+	return f.emit("Slice", v.shape, []*value{v, f.integers(from...), f.integers(to...), f.integers(axes...), f.integers(steps...)})
 }
 
 // Pad returns x with fillValue before, after and between its elements. Negative padding cuts off.
