@@ -64,17 +64,22 @@ func valueSize(v cty.Value) int {
 	return 16
 }
 
-// guarded is f with a check of its arguments, which are known, before the call.
+// guarded is f with a check of its arguments before the call, once they are known.
 func guarded(f function.Function, check func(args []cty.Value) error) function.Function {
 	spec := &function.Spec{
 		Params: f.Params(), VarParam: f.VarParam(),
-		Type: f.ReturnTypeForValues,
-		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-			if err := check(args); err != nil {
-				return cty.NilVal, err
+		Type: func(args []cty.Value) (cty.Type, error) {
+			for _, a := range args {
+				if !a.IsWhollyKnown() || a.IsNull() {
+					return f.ReturnTypeForValues(args)
+				}
 			}
-			return f.Call(args)
+			if err := check(args); err != nil {
+				return cty.NilType, err
+			}
+			return f.ReturnTypeForValues(args)
 		},
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return f.Call(args) },
 	}
 	return function.New(spec)
 }
@@ -114,7 +119,33 @@ func checkNumeral(args []cty.Value) error {
 	return nil
 }
 
+// checkJSON refuses what nests so deep that reading it, which recurses, could end the process.
+func checkJSON(args []cty.Value) error {
+	text, err := toText(args[0])
+	if err != nil {
+		return nil
+	}
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '[' || c == '{':
+			if depth++; depth > maxNesting {
+				return function.NewArgErrorf(0, "it nests more than %d levels deep", maxNesting)
+			}
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return nil
+}
+
 var (
+	jsonDecodeFunc = guarded(stdlib.JSONDecodeFunc, checkJSON)
 	formatFunc     = guarded(stdlib.FormatFunc, checkFormat)
 	formatListFunc = guarded(stdlib.FormatListFunc, checkFormat)
 	indentFunc     = guarded(stdlib.IndentFunc, checkIndent)
