@@ -53,7 +53,31 @@ func (a *app) pastRuns() (runs []*cache.Run, closeCache func(), err error) {
 	if err != nil {
 		fmt.Fprintf(a.err, "%s %v\n", a.paint(a.err, bold+yellow, "Warning:"), err)
 	}
-	return runs, func() { _ = c.Close() }, nil
+	// A run that the user interrupted ended in order, but nobody would call that a failure.
+	for _, r := range runs {
+		if r.State == "failed" && r.Error == "interrupted" {
+			r.State = "interrupted"
+		}
+	}
+	return a.ofPipeline(runs), func() { _ = c.Close() }, nil
+}
+
+// ofPipeline keeps the runs of the pipeline that --pipeline names, all of them without it.
+func (a *app) ofPipeline(runs []*cache.Run) []*cache.Run {
+	if a.pipeline == "" {
+		return runs
+	}
+	p := a.loadQuietly()
+	if p == nil {
+		return runs
+	}
+	var kept []*cache.Run
+	for _, r := range runs {
+		if r.Pipeline == p.Name {
+			kept = append(kept, r)
+		}
+	}
+	return kept
 }
 
 func runDocuments(runs []*cache.Run) []runJSON {
@@ -83,7 +107,7 @@ func (a *app) printRuns(runs []*cache.Run) {
 	var rows [][]string
 	for _, r := range runs {
 		took := secondsText(runTook(r, now))
-		if r.State == "interrupted" {
+		if r.Finished.IsZero() && r.State != "running" {
 			took = ""
 		}
 		rows = append(rows, []string{agoText(r.Started, now), a.stateText(r.State), r.Pipeline, a.paint(a.out, dim, orDash(r.Experiment)),

@@ -37,10 +37,11 @@ func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args 
 		"twice":   cmdTwice,
 		"killed":  cmdKilled,
 
-		"killafter":  cmdKillAfter,
-		"gone":       cmdGone,
-		"reportfile": cmdReportFile,
-		"experiment": cmdExperiment,
+		"interrupted": cmdInterrupted,
+		"killafter":   cmdKillAfter,
+		"gone":        cmdGone,
+		"reportfile":  cmdReportFile,
+		"experiment":  cmdExperiment,
 	}
 }
 
@@ -339,9 +340,23 @@ func cmdKillAfter(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// killWhen starts the command, kills it with SIGKILL at the first line of its output of which moment says so, and
-// returns when everything that it started is gone.
+// interrupted TEXT DARKROOM-ARGUMENT…: starts the command, interrupts it (Ctrl-C) when it prints a line with TEXT, and
+// expects that it ends in order with 130.
+func cmdInterrupted(ts *testscript.TestScript, neg bool, args []string) {
+	need(ts, !neg && len(args) >= 2, "interrupted TEXT DARKROOM-ARGUMENT…")
+	code := endWhen(ts, syscall.SIGINT, args[1:], func(line string) bool { return strings.Contains(line, args[0]) })
+	if code != 130 {
+		ts.Fatalf("exit code %d, want 130", code)
+	}
+}
+
 func killWhen(ts *testscript.TestScript, args []string, moment func(line string) bool) {
+	endWhen(ts, syscall.SIGKILL, args, moment)
+}
+
+// endWhen starts the command, sends it the signal at the first line of its output of which moment says so, and returns
+// its exit code when everything that it started is gone.
+func endWhen(ts *testscript.TestScript, signal syscall.Signal, args []string, moment func(line string) bool) int {
 	cmd := command(ts, args...)
 	// Whatever the run starts inherits the write end, so that the read end sees when the last of it is gone. It has a
 	// high number, because runners use the low ones for their own pipes.
@@ -357,13 +372,15 @@ func killWhen(ts *testscript.TestScript, args []string, moment func(line string)
 	lines.Buffer(nil, 64<<20)
 	for lines.Scan() && !moment(lines.Text()) {
 	}
-	_ = cmd.Process.Signal(syscall.SIGKILL)
+	_ = cmd.Process.Signal(signal)
+	_, _ = io.Copy(io.Discard, out)
 	_ = cmd.Wait()
 	ts.Check(alive.SetReadDeadline(time.Now().Add(20 * time.Second)))
 	if _, err := alive.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		ts.Fatalf("a process that the killed run started is still there: %v", err)
 	}
 	ts.Check(alive.Close())
+	return cmd.ProcessState.ExitCode()
 }
 
 // gone FILE: the process whose number FILE holds does not exist any more.

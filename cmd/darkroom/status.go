@@ -56,7 +56,7 @@ func current(runs []*cache.Run) []*cache.Run {
 func (a *app) printRun(r *cache.Run) {
 	now := time.Now()
 	fmt.Fprintf(a.out, "%s  %s, started %s", a.paint(a.out, bold, r.Pipeline), a.stateText(r.State), agoText(r.Started, now))
-	if r.State != "interrupted" {
+	if !r.Finished.IsZero() || r.State == "running" {
 		fmt.Fprintf(a.out, ", %s", secondsText(runTook(r, now)))
 	}
 	if r.Experiment != "" {
@@ -77,14 +77,14 @@ func (a *app) printRun(r *cache.Run) {
 	}
 	table(a.out, "  ", rows)
 	for _, s := range r.Stages {
-		if s.Error != "" {
+		if s.Error != "" && s.State == "failed" {
 			fmt.Fprintf(a.out, "\n  %s\n", a.paint(a.out, bold, s.Address))
 			for _, line := range indented(s.Error) {
 				fmt.Fprintln(a.out, line)
 			}
 		}
 	}
-	if r.Error != "" {
+	if r.Error != "" && r.State == "failed" {
 		fmt.Fprintf(a.out, "  %s\n", r.Error)
 	}
 }

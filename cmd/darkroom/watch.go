@@ -59,11 +59,12 @@ func (w *plainWatcher) event(e engine.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if e.Event == engine.EventStageProgress {
-		if e.Progress == nil || e.Progress.Phase == "" || e.Progress.Phase == w.phase[e.Address] {
+		p := e.Progress
+		if p == nil || p.Phase == "" || p.Phase == w.phase[e.Address] || p.Done == 0 && p.Total > 0 {
 			return
 		}
-		w.phase[e.Address] = e.Progress.Phase
-		fmt.Fprintf(w.a.out, "%s: %s\n", e.Address, live.Summary(*e.Progress))
+		w.phase[e.Address] = p.Phase
+		fmt.Fprintf(w.a.out, "%s: %s\n", e.Address, live.Summary(*p))
 		return
 	}
 	w.tails.add(e)
@@ -136,7 +137,8 @@ func (w *liveWatcher) event(e engine.Event) {
 	case engine.EventStageReused, engine.EventStageSkipped:
 		w.done++
 	}
-	w.display.Footer(w.a.paint(w.a.out, dim, fmt.Sprintf("%d of %d stages done, %d running, %s", w.done, w.total, w.running, live.Clock(time.Since(w.started)))))
+	counts := fmt.Sprintf("%d of %d stages done, %d running", w.done, w.total, w.running)
+	w.display.Footer(func() string { return w.a.paint(w.a.out, dim, counts+", "+live.Clock(time.Since(w.started))) })
 	w.tails.add(e)
 	tail := w.tails.of(e, w.verbose)
 	w.mu.Unlock()

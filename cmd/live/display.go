@@ -32,7 +32,7 @@ type Display struct {
 
 	mu     sync.Mutex // guards what follows
 	rows   map[string]*row
-	footer string
+	footer func() string
 	drawn  []int // widths of the lines of the block on the screen, top first
 	frame  int
 	closed bool
@@ -95,8 +95,8 @@ func (d *Display) End(address string) {
 	delete(d.rows, address)
 }
 
-// Footer sets the last line of the block.
-func (d *Display) Footer(text string) {
+// Footer sets what makes the last line of the block, anew for every redraw.
+func (d *Display) Footer(text func() string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.footer = text
@@ -125,7 +125,7 @@ func (d *Display) Close() {
 	}
 	d.closed = true
 	close(d.stop)
-	d.rows, d.footer = map[string]*row{}, ""
+	d.rows, d.footer = map[string]*row{}, nil
 	d.draw(nil)
 	fmt.Fprint(d.w, "\x1b[?25h")
 	d.mu.Unlock()
@@ -192,8 +192,8 @@ func (d *Display) block(columns, most int) []string {
 		mark := string(spinner[(d.frame+i)%len(spinner)])
 		lines = append(lines, d.line(mark, r, longest, columns))
 	}
-	if d.footer != "" {
-		lines = append(lines, Cut(d.footer, columns))
+	if d.footer != nil {
+		lines = append(lines, Cut(d.footer(), columns))
 	}
 	return lines
 }

@@ -102,7 +102,7 @@ func TestBlockIsRedrawnInPlace(t *testing.T) {
 	d, s := testDisplay(t, 120)
 	d.Start("train.net")
 	d.Update("train.net", training)
-	d.Footer("1 of 2 stages")
+	d.Footer(func() string { return "1 of 2 stages" })
 	d.tick()
 	d.tick()
 	d.Print("✓ split.holdout  0.1 s")
@@ -165,7 +165,7 @@ func TestManyStagesLeaveRoom(t *testing.T) {
 	for i := range 30 {
 		d.Start(fmt.Sprintf("train.s%02d", i))
 	}
-	d.Footer("0 of 30 stages")
+	d.Footer(func() string { return "0 of 30 stages" })
 	d.tick()
 	if len(s.lines) > 8 || !strings.Contains(s.text(), "… and 24 more") {
 		t.Errorf("%d lines:\n%s", len(s.lines), s.text())
