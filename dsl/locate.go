@@ -17,7 +17,7 @@ func problemRange(b *hclsyntax.Block, p stages.Problem) hcl.Range {
 	return argumentRange(b, p.Arg, unknown, true)
 }
 
-// argumentRange follows a path such as loss[1].gamma; where it ends early, the innermost block found is meant.
+// argumentRange follows a path such as loss[1].gamma; a common block such as require[1] is counted among its own. Where it ends early, the innermost block found is meant.
 func argumentRange(b *hclsyntax.Block, path string, name, top bool) hcl.Range {
 	first, rest, _ := strings.Cut(path, ".")
 	if first == "" {
@@ -40,8 +40,9 @@ func argumentRange(b *hclsyntax.Block, path string, name, top bool) hcl.Range {
 	}
 	index, err := strconv.Atoi(first[open+1 : len(first)-1])
 	i := 0
+	common := top && isReserved(first[:open]) // require[1] is the second of its type
 	for _, n := range b.Body.Blocks {
-		if top && isReserved(n.Type) {
+		if top && (isReserved(n.Type) != common || common && n.Type != first[:open]) {
 			continue
 		}
 		if err == nil && i == index {

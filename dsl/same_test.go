@@ -245,6 +245,10 @@ func TestLocatePointsAtTheLine(t *testing.T) {
 			t.Errorf("%q: %+v", arg, d)
 		}
 	}
+	two := loadText(t, "exec \"a\" {\n  command = [\"a\"]\n  require {\n    condition = self.x > 1\n  }\n  resources { cpus = 1 }\n  require {\n    condition = self.y > 1\n  }\n}\n")
+	if d := Locate(two, two.Nodes[0], stages.Problemf("require[1]", "S", "D")); d.Line != 7 {
+		t.Errorf("second requirement: %+v", d)
+	}
 	d := Locate(p, node(t, p, "augment.policy"), stages.Problem{Arg: "rotate[2].limit", Summary: "S", Given: "flp", Options: []string{"flip"}})
 	if strings.TrimSpace(d.Snippet) != "rotate {}" || !strings.Contains(d.Detail, `Did you mean "flip"?`) {
 		t.Errorf("third block: %+v", d)

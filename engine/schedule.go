@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"sort"
 
 	"github.com/darkroom-dev/darkroom/cache"
@@ -120,7 +121,7 @@ func judged(rec *cache.Record) map[string]any {
 }
 
 func (r *run) judge(s *stage) {
-	for _, q := range s.Node.Requires {
+	for i, q := range s.Node.Requires {
 		values := Values{}
 		missing := ""
 		for _, id := range q.Needs() {
@@ -148,7 +149,7 @@ func (r *run) judge(s *stage) {
 		if message != "" {
 			s.Judgment = append(s.Judgment, message)
 			r.events.emit(Event{Event: EventRequirementFailed, Address: s.Node.ID, Key: s.Key, Values: s.Values, Error: message,
-				Problems: []stages.Problem{{Arg: "require", Summary: "Requirement failed", Detail: message}}})
+				Problems: []stages.Problem{{Arg: fmt.Sprintf("require[%d]", i), Summary: "Requirement failed", Detail: message}}})
 		}
 	}
 }
