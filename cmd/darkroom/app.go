@@ -87,6 +87,8 @@ func (a *app) commands() []*cobra.Command {
 		a.getCommand(),
 		a.predictCommand(),
 		a.logCommand(),
+		a.diffCommand(),
+		a.reproduceCommand(),
 		a.graphCommand(),
 		a.stagesCommand(),
 		a.cacheCommand(),

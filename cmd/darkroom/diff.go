@@ -40,3 +40,37 @@ func (a *app) diffCommand() *cobra.Command {
 		},
 	}
 }
+
+// printDifferences groups the differences by stage.
+func (a *app) printDifferences(differences []engine.Difference) {
+	if len(differences) == 0 {
+		fmt.Fprintln(a.out, "The two experiments do not differ.")
+		return
+	}
+	address := "\x00"
+	var rows [][]string
+	flush := func() {
+		table(a.out, "  ", rows)
+		rows = nil
+	}
+	for _, d := range differences {
+		if d.Address != address {
+			flush()
+			address = d.Address
+			name := address
+			if name == "" {
+				name = "pipeline"
+			}
+			fmt.Fprintln(a.out, a.paint(a.out, bold, name))
+		}
+		rows = append(rows, []string{a.paint(a.out, dim, d.Area), d.Path, orNone(d.Old) + " → " + orNone(d.New)})
+	}
+	flush()
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "none"
+	}
+	return text
+}
