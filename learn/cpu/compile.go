@@ -214,10 +214,11 @@ func (g *lowering) session(o Options) (*onnxruntime.DynamicAdvancedSession, erro
 	return session, nil
 }
 
-// missingKernel recognises ONNX Runtime's two ways of saying that an operator has no kernel for an element type.
+// missingKernel recognises ONNX Runtime's ways of saying that an operator has no kernel for an element type.
 func missingKernel(err error) bool {
-	return strings.Contains(err.Error(), "NOT_IMPLEMENTED") || strings.Contains(err.Error(), "Could not find an implementation") ||
-		strings.Contains(err.Error(), "is invalid")
+	message := err.Error()
+	return strings.Contains(message, "NOT_IMPLEMENTED") || strings.Contains(message, "Could not find an implementation") ||
+		(strings.Contains(message, "Type 'tensor(") && strings.Contains(message, "is invalid"))
 }
 
 func names(list []*protos.ValueInfoProto) []string {
