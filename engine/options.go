@@ -66,7 +66,7 @@ type StageError struct {
 // Error implements error.
 func (e *StageError) Error() string { return e.Address + ": " + e.words() }
 
-// words is the error without the address.
+// words is the error without the address; of a worker that died, with the end of its log.
 func (e *StageError) words() string {
 	var parts []string
 	for _, p := range e.Problems {
@@ -75,7 +75,12 @@ func (e *StageError) words() string {
 	if e.Err != nil {
 		parts = append(parts, e.Err.Error())
 	}
-	return strings.Join(parts, "; ")
+	text := strings.Join(parts, "; ")
+	var died *WorkerError
+	if errors.As(e.Err, &died) && died.Log != "" {
+		text += "\nThe last lines that it printed:\n" + died.Log
+	}
+	return text
 }
 
 // Unwrap implements errors.Unwrap.

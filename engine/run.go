@@ -81,6 +81,8 @@ type run struct {
 	events   *emitter
 	start    time.Time
 	ranked   bool
+	dirty    bool                       // something changed since the state was stored
+	stored   time.Time                  // when that was
 	damaged  map[artifact.Digest]Reason // what planning found of stored results, by key
 }
 
@@ -143,11 +145,27 @@ func (r *run) loop() {
 		if r.used == 0 {
 			return
 		}
-		if changed {
+		r.dirty = r.dirty || changed
+		r.take(r.await())
+	}
+}
+
+// storeEvery bounds how often the state of a run is written: it holds all stages, and there may be thousands.
+const storeEvery = 200 * time.Millisecond
+
+// await waits for a stage to end, and keeps the state on disk meanwhile.
+func (r *run) await() completion {
+	if r.dirty {
+		pause := time.NewTimer(time.Until(r.stored.Add(storeEvery)))
+		defer pause.Stop()
+		select {
+		case c := <-r.finished:
+			return c
+		case <-pause.C:
 			r.store()
 		}
-		r.take(<-r.finished)
 	}
+	return <-r.finished
 }
 
 // decideAll decides every waiting stage whose needs are over, in topological order, so that one pass is enough.
@@ -326,6 +344,7 @@ func (r *run) finish() (*Result, error) {
 // store keeps the state of the run on disk for those who look at it. That it cannot be written is found again, and
 // reported, at the end.
 func (r *run) store() {
+	r.dirty, r.stored = false, time.Now()
 	_ = r.log.Update(func(run *cache.Run) { run.Stages = r.runStages() })
 }
 

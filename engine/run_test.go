@@ -81,6 +81,9 @@ func (s *text) Run(ctx context.Context, job *stages.Job) error {
 		job.Logf("waiting")
 		<-ctx.Done()
 		return ctx.Err()
+	case "die":
+		fmt.Println("famous last words")
+		os.Exit(9)
 	case "undeclared":
 		_ = os.WriteFile(job.Output("other"), nil, 0o666)
 	case "silent":
@@ -522,4 +525,61 @@ func runHere(dir, result string) int {
 func slowChain(dir string) *engine.Pipeline {
 	return pipeline(dir, node("text.a", arg{"add": "one", "steps": 20.0}), node("text.b", arg{"add": "two", "steps": 20.0}, "text.a"),
 		node("text.c", arg{"add": "three", "steps": 20.0}, "text.a"), node("text.d", arg{"add": "four"}, "text.b", "text.c"))
+}
+
+func TestDamageDuringTheRunIsRepaired(t *testing.T) {
+	b := newBench(t)
+	listen := b.options.Events
+	spoilt := false
+	b.options.Events = func(e engine.Event) {
+		listen(e)
+		// The scheduler hands this out before it starts what depends on the stage.
+		if e.Event == engine.EventStageFinished && e.Address == "text.a" && !spoilt {
+			spoilt = true
+			d := string(e.Outputs["out"].Digest)
+			blob := filepath.Join(b.dir, ".darkroom", "blobs", d[:2], d)
+			if err := errors.Join(os.Chmod(blob, 0o666), os.WriteFile(blob, []byte("heLLo"), 0o666)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	res := b.expect(chain(b.dir, "hello", 3), "text.a done, text.b done, text.c done")
+	if b.heard(engine.EventBlobDamaged, "text.a") == nil || b.journal() != "text.a text.a text.b text.c" {
+		t.Errorf("ran: %s", b.journal())
+	}
+	if got := b.content(res, "text.c"); got != "hel!" {
+		t.Errorf("the result is %q", got)
+	}
+}
+
+func TestDeadWorkerIsReportedWithItsLog(t *testing.T) {
+	b := newBench(t)
+	b.expect(pipeline(b.dir, node("text.a", arg{"do": "die"})), "text.a failed")
+	if e := b.heard(engine.EventStageFailed, "text.a"); e == nil || !strings.Contains(e.Error, "exit code 9") || !strings.Contains(e.Error, "famous last words") {
+		t.Errorf("event %+v", e)
+	}
+}
+
+func TestThreadsAreKeptApart(t *testing.T) {
+	b := newBench(t)
+	computing := *textKind
+	computing.Computes = true
+	p := pipeline(b.dir, node("text.a", arg{"add": "x"}))
+	p.Nodes[0].Kind = &computing
+	key := func(o engine.Options) artifact.Digest {
+		plan, err := engine.NewPlan(t.Context(), p, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plan.Steps[0].Key
+	}
+	one, two := b.options, b.options
+	one.Threads, two.Threads = 1, 2
+	if key(one) == key(two) {
+		t.Error("another number of threads has the same key")
+	}
+	p.Nodes[0].Threads = 1
+	if key(one) != key(two) {
+		t.Error("a pinned number of threads is not what counts")
+	}
 }

@@ -44,7 +44,7 @@ ends the running stages and keeps what is done; the next run goes on from there.
 	a.variableFlags(cmd)
 	a.selectionFlags(cmd, &targets, &force)
 	cmd.Flags().IntVarP(&jobs, "jobs", "j", 0, "at most this many stages at once (default: as the resources allow)")
-	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "start other stages although one has failed")
+	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "start what depends on a stage although a requirement of that stage failed")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show what the stages log")
 	return cmd
 }
