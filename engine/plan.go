@@ -36,6 +36,8 @@ type Step struct {
 	Manifest *Manifest       // nil while it is not known
 	Reasons  []Reason        // why it would run, or what decides it; empty for Reuse
 	Record   *cache.Record   // of Reuse
+
+	res *resolved // nil while the key is not known
 }
 
 // NewPlan says what running p would do, and changes nothing. What is wrong with stages is returned as StageErrors,
@@ -92,7 +94,7 @@ func newPlan(ctx context.Context, p *Pipeline, g *graph, r *resolver) (*Plan, er
 			done[n.ID] = nil
 			continue
 		}
-		step.Key, step.Manifest = res.key, res.manifest
+		step.Key, step.Manifest, step.res = res.key, res.manifest, res
 		keys[n.ID] = res.key
 		rec, reasons := r.lookup(res)
 		switch {

@@ -83,6 +83,7 @@ type run struct {
 	ranked   bool
 	dirty    bool                       // something changed since the state was stored
 	stored   time.Time                  // when that was
+	planned  map[string]Step            // what the plan reuses, for the first pass
 	damaged  map[artifact.Digest]Reason // what planning found of stored results, by key
 }
 
@@ -124,6 +125,12 @@ func Run(ctx context.Context, p *Pipeline, o Options) (*Result, error) {
 		return nil, err
 	}
 	r.damaged = damagedAt(plan)
+	r.planned = map[string]Step{}
+	for _, s := range plan.Steps {
+		if s.Action == Reuse {
+			r.planned[s.Node.ID] = s
+		}
+	}
 	for _, n := range g.nodes {
 		r.stages = append(r.stages, &stage{StageResult: StageResult{Node: n, State: Waiting}})
 	}
@@ -139,6 +146,7 @@ func Run(ctx context.Context, p *Pipeline, o Options) (*Result, error) {
 func (r *run) loop() {
 	for {
 		changed := r.decideAll()
+		r.planned = nil // from now on results may have changed
 		if r.ctx.Err() == nil {
 			changed = r.startReady() || changed
 		}
@@ -195,6 +203,12 @@ func (r *run) decide(i int) {
 			r.skip(s, fmt.Errorf("a requirement of %s failed", up.Node.ID))
 			return
 		}
+	}
+	// What the plan has just looked up is not looked up again.
+	if step, ok := r.planned[s.Node.ID]; ok {
+		s.res, s.Key = step.res, step.Key
+		r.reuse(s, step.Record)
+		return
 	}
 	res, err := r.resolver.resolve(s.Node, r.done)
 	if err != nil {
