@@ -12,7 +12,7 @@ pipeline {
 
 variable "epochs" {
   type        = number
-  default     = 10
+  default     = 8
   description = "Passes over the training split."
 
   validation {

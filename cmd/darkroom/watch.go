@@ -27,7 +27,7 @@ func (a *app) newWatcher(stageCount int, verbose bool) watcher {
 	case isTerminal(a.out) && os.Getenv("TERM") != "dumb":
 		return a.newLiveWatcher(stageCount, verbose)
 	}
-	return &plainWatcher{a: a, verbose: verbose, phase: map[string]string{}, tails: tails{}}
+	return &plainWatcher{a: a, verbose: verbose, phase: map[string]string{}, at: map[string]time.Time{}, tails: tails{}}
 }
 
 // jsonWatcher prints an event a line.
@@ -44,14 +44,18 @@ func (w *jsonWatcher) event(e engine.Event) {
 
 func (w *jsonWatcher) close() {}
 
+// progressEvery is the least time between two plain lines on how far a stage is.
+const progressEvery = 5 * time.Second
+
 // plainWatcher prints lines that a log keeps: no control codes, one line for each thing that happened, and for a running
-// stage one for each phase.
+// stage one when it enters another phase, not too often.
 type plainWatcher struct {
 	a       *app
 	verbose bool
 
-	mu    sync.Mutex        // guards phase, tails and the stream
-	phase map[string]string // the phase last printed, by address
+	mu    sync.Mutex           // guards what follows and the stream
+	phase map[string]string    // the phase last printed, by address
+	at    map[string]time.Time // when that was
 	tails tails
 }
 
@@ -60,10 +64,10 @@ func (w *plainWatcher) event(e engine.Event) {
 	defer w.mu.Unlock()
 	if e.Event == engine.EventStageProgress {
 		p := e.Progress
-		if p == nil || p.Phase == "" || p.Phase == w.phase[e.Address] || p.Done == 0 && p.Total > 0 {
+		if p == nil || p.Phase == "" || p.Phase == w.phase[e.Address] || p.Done == 0 && p.Total > 0 || e.Time.Sub(w.at[e.Address]) < progressEvery {
 			return
 		}
-		w.phase[e.Address] = p.Phase
+		w.phase[e.Address], w.at[e.Address] = p.Phase, e.Time
 		fmt.Fprintf(w.a.out, "%s: %s\n", e.Address, live.Summary(*p))
 		return
 	}
