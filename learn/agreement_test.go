@@ -1,0 +1,118 @@
+package learn
+
+import (
+	"context"
+	"math"
+	"path/filepath"
+	"testing"
+
+	"github.com/darkroom-dev/darkroom/infer"
+	"github.com/darkroom-dev/darkroom/learn/cpu"
+	"github.com/darkroom-dev/darkroom/onnx"
+	"github.com/darkroom-dev/darkroom/onnx/zoo"
+)
+
+// The weights that training writes back give, in ONNX Runtime and from the file, the answers of the trainer's own forward pass.
+func TestTrainedFileAgreesWithTheTrainer(t *testing.T) {
+	needLibrary(t)
+	zooModel := func(name string, channels, size int) *onnx.Model {
+		m, err := zoo.Build(name, zoo.Options{Classes: []string{"a", "b", "c"}, Channels: channels, Height: size, Width: size,
+			Mean: noise64(channels, 0.4), Std: noise64(channels, 0.3), Seed: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	for name, model := range map[string]*onnx.Model{
+		"resnet8": zooModel("resnet8", 1, 12), "resnet20": zooModel("resnet20", 3, 9), "resnet18 small": zooModel("resnet18", 3, 16), "all operators": network(t),
+	} {
+		t.Run(name, func(t *testing.T) { agree(t, model) })
+	}
+}
+
+func noise64(n int, v float64) []float64 {
+	list := make([]float64, n)
+	for i := range list {
+		list[i] = v + 0.05*float64(i)
+	}
+	return list
+}
+
+func agree(t *testing.T, model *onnx.Model) {
+	backend, err := cpu.New(cpu.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backend.Finalize()
+	p, err := makePlan(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := model.Input()
+	const batch = 4
+	shape := imageShape{in.Channels, in.Height, in.Width}
+	m, err := newMachine(backend, model, p, stepOptions{image: shape, batch: batch, optimizer: SGD{Momentum: 0.9}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	for i, v := range noise(len(m.pixels), 0.7, 0.5) {
+		m.pixels[i] = v + 0.5
+	}
+	copy(m.targets, []int32{0, 1, 2, 1})
+	for range 3 {
+		if _, _, err := m.step(0.02); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own, err := m.logits()
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := m.snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	trained, err := m.trained(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "model.onnx")
+	if err := trained.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	session, err := infer.Open(path, infer.Options{Threads: 1, Batch: batch, Channels: in.Channels, Height: in.Height, Width: in.Width})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	images := make([]float32, len(m.pixels)) // (N, C, H, W)
+	rows := len(images) / batch
+	for row := range rows {
+		for i := range batch {
+			images[i*rows+row] = m.pixels[row*batch+i]
+		}
+	}
+	theirs, err := session.Logits(context.Background(), images, batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	classes, spread := len(own)/batch, 0.0
+	for i := range batch {
+		for c := range classes {
+			a, b := float64(own[c*batch+i]), float64(theirs[i*classes+c])
+			if math.Abs(a-b) > 1e-4 {
+				t.Errorf("image %d, class %d: %g here, %g in ONNX Runtime", i, c, a, b)
+			}
+			spread = math.Max(spread, math.Abs(a))
+		}
+	}
+	if spread < 1e-2 {
+		t.Errorf("all logits are near 0 (%g), so that nothing was compared", spread)
+	}
+	before, _ := model.Tensor(p.statistics[0].name)
+	after, _ := trained.Tensor(p.statistics[0].name)
+	if before.Data[0] == after.Data[0] {
+		t.Error("training did not move the running statistics")
+	}
+}

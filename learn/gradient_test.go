@@ -1,0 +1,171 @@
+package learn
+
+import (
+	"math"
+	"testing"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/gobackend"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/darkroom-dev/darkroom/onnx"
+)
+
+// noise returns n numbers within ±scale, a function of n's place in the golden ratio's sequence.
+func noise(n int, start, scale float64) []float32 {
+	list := make([]float32, n)
+	for i := range list {
+		_, f := math.Modf((float64(i) + start) * 0.6180339887498949)
+		list[i] = float32((2*f - 1) * scale)
+	}
+	return list
+}
+
+// network uses every supported operator once or more, for images of 3 channels and 6×6 pixels and 3 classes.
+func network(t testing.TB) *onnx.Model {
+	t.Helper()
+	b := onnx.NewBuilder("all operators", 3, 6, 6)
+	tensor := func(name string, dims ...int) string {
+		n := 1
+		for _, d := range dims {
+			n *= d
+		}
+		return b.Tensor(name, dims, noise(n, float64(len(name)), 0.7))
+	}
+	node := b.Node
+	x := node("Sub", "centre", []string{onnx.InputName, b.Tensor("mean", []int{1, 3, 1, 1}, []float32{0.4, 0.5, 0.6})})
+	x = node("Div", "scale", []string{x, b.Tensor("std", []int{1, 3, 1, 1}, []float32{0.2, 0.3, 0.25})})
+	x = node("Conv", "conv1", []string{x, tensor("conv1.w", 4, 3, 3, 3), tensor("conv1.b", 4)}, onnx.IntsOf("pads", 1, 1, 1, 1))
+	x = node("BatchNormalization", "norm", []string{x, tensor("norm.s", 4), tensor("norm.b", 4), b.Tensor("norm.m", []int{4}, make([]float32, 4)), b.Tensor("norm.v", []int{4}, []float32{1, 1, 1, 1})})
+	x = node("Relu", "relu", []string{x})
+	y := node("MaxPool", "max", []string{x}, onnx.IntsOf("kernel_shape", 3, 3), onnx.IntsOf("strides", 2, 2), onnx.IntsOf("pads", 1, 1, 1, 1))
+	z := node("Conv", "conv2", []string{x, tensor("conv2.w", 4, 4, 3, 3)}, onnx.IntsOf("pads", 1, 1, 1, 1), onnx.IntsOf("strides", 2, 2))
+	s := node("Conv", "conv3", []string{x, tensor("conv3.w", 4, 4, 1, 1)}, onnx.IntsOf("strides", 2, 2))
+	x = node("Add", "add", []string{node("Add", "add0", []string{y, z}), s})
+	x = node("Mul", "gate", []string{x, tensor("gate.w", 4, 1, 1)})
+	a := node("AveragePool", "average", []string{x}, onnx.IntsOf("kernel_shape", 2, 2), onnx.IntsOf("pads", 0, 0, 1, 1))
+	g := node("Conv", "grouped", []string{a, tensor("grouped.w", 4, 2, 1, 1)}, onnx.IntOf("group", 2))
+	f := node("Flatten", "flat", []string{node("Identity", "same", []string{g})})
+	h := node("MatMul", "hidden", []string{f, tensor("hidden.w", 36, 5)})
+	p := node("Flatten", "pooled", []string{node("GlobalAveragePool", "pool", []string{x})})
+	q := node("Gemm", "side", []string{p, tensor("side.w", 4, 5), tensor("side.b", 5)})
+	node("Gemm", onnx.OutputName, []string{node("Mul", "join", []string{h, q}), tensor("out.w", 3, 5), tensor("out.b", 3)}, onnx.IntOf("transB", 1))
+	m, err := b.Model(3, onnx.Meta{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// lossOf compiles (images, weights…) → (loss, gradients…) in float64 on GoMLX's own device in Go.
+func lossOf(t *testing.T, m *onnx.Model, p *plan, batch int, labels []int32) func(weights [][]float64) (float64, [][]float64) {
+	t.Helper()
+	backend, err := gobackend.New("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := graph.NewGraph(backend, "gradients")
+	err = build(func() error {
+		images := graph.Parameter(g, "images", shapes.Make(dtypes.Float64, 3, 6, 6, batch))
+		weights := map[string]*graph.Node{}
+		for _, w := range p.parameters {
+			weights[w.name] = graph.Parameter(g, w.name, shapes.Make(dtypes.Float64, w.dims...))
+		}
+		l, logits, err := lower(m, images, weights, p, true)
+		if err != nil {
+			return err
+		}
+		terms := CrossEntropy{Smoothing: 0.1}.terms(logits, graph.Const(g, labels))
+		gradients := l.gradients(terms.gradient)
+		outputs := []*graph.Node{terms.mean}
+		for _, w := range p.parameters {
+			outputs = append(outputs, gradients[w.name])
+		}
+		return g.Compile(outputs...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pixels := make([]float64, 3*6*6*batch)
+	for i, v := range noise(len(pixels), 0.3, 0.5) {
+		pixels[i] = float64(v) + 0.5
+	}
+	return func(weights [][]float64) (float64, [][]float64) {
+		inputs := []compute.Buffer{buffer(t, backend, pixels, 3, 6, 6, batch)}
+		for i, w := range p.parameters {
+			inputs = append(inputs, buffer(t, backend, weights[i], w.dims...))
+		}
+		out, err := g.Executable().Execute(inputs, make([]bool, len(inputs)), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lists [][]float64
+		for _, b := range out {
+			shape, err := b.Shape()
+			if err != nil {
+				t.Fatal(err)
+			}
+			list := make([]float64, shape.Size())
+			if err := b.ToFlatData(list); err != nil {
+				t.Fatal(err)
+			}
+			lists = append(lists, list)
+		}
+		return lists[0][0], lists[1:]
+	}
+}
+
+func buffer(t *testing.T, backend compute.Backend, data []float64, dims ...int) compute.Buffer {
+	t.Helper()
+	b, err := backend.BufferFromFlatData(0, data, shapes.Make(dtypes.Float64, dims...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestGradientsAreFiniteDifferences(t *testing.T) {
+	m := network(t)
+	p, err := makePlan(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.parameters) != 13 || len(p.statistics) != 2 || p.isParameter("mean") || p.isParameter("std") {
+		t.Fatalf("parameters %v, statistics %v", p.parameters, p.statistics)
+	}
+	f := lossOf(t, m, p, 5, []int32{0, 1, 2, 1, 0})
+	weights := make([][]float64, len(p.parameters))
+	for i, w := range p.parameters {
+		tensor, _ := m.Tensor(w.name)
+		for _, v := range tensor.Data {
+			weights[i] = append(weights[i], float64(v))
+		}
+	}
+	_, gradients := f(weights)
+	const h = 1e-5
+	for i, w := range p.parameters {
+		largest := 0.0
+		for k := range weights[i] {
+			if len(weights[i]) > 12 && k%7 != 0 { // a sample of the large ones
+				continue
+			}
+			was := weights[i][k]
+			weights[i][k] = was + h
+			up, _ := f(weights)
+			weights[i][k] = was - h
+			down, _ := f(weights)
+			weights[i][k] = was
+			want, got := (up-down)/(2*h), gradients[i][k]
+			largest = math.Max(largest, math.Abs(want))
+			if math.Abs(got-want) > 1e-6+1e-5*math.Abs(want) {
+				t.Errorf("%s[%d]: gradient %.9g, finite difference %.9g", w.name, k, got, want)
+			}
+		}
+		// A bias before a batch normalisation has no effect; every other parameter has one.
+		if (largest < 1e-6) != (w.name == "conv1.b") {
+			t.Errorf("%s: the largest gradient is %g", w.name, largest)
+		}
+	}
+}
