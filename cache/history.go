@@ -78,9 +78,19 @@ func (c *Cache) Experiments() ([]*Experiment, error) {
 
 // RunLog is a run that is going on in this process: its state is kept on disk while it goes.
 type RunLog struct {
-	c    *Cache
-	run  Run
-	lock *Lease
+	c     *Cache
+	run   Run
+	lock  *Lease
+	noted map[string]artifact.Digest // by address: what noteLast was told
+}
+
+// note remembers the key of a stage that has finished, once.
+func (l *RunLog) note(s RunStage) {
+	if s.State != "done" && s.State != "reused" || l.noted[s.Address] == s.Key {
+		return
+	}
+	l.noted[s.Address] = s.Key
+	l.c.noteLast(l.run.Pipeline, s.Address, s.Key, l.run.Started)
 }
 
 // BeginRun stores a new run. It shares the cache with other runs and keeps GC away until Finish; ID and PID are set.
@@ -95,7 +105,7 @@ func (c *Cache) BeginRun(r Run) (*RunLog, error) {
 	if err != nil || lock == nil {
 		return nil, fmt.Errorf("marking the run as going on: %w", err)
 	}
-	l := &RunLog{c: c, run: r, lock: lock}
+	l := &RunLog{c: c, run: r, lock: lock, noted: map[string]artifact.Digest{}}
 	return l, l.write()
 }
 
@@ -113,9 +123,13 @@ func (l *RunLog) write() error {
 // ID names the run.
 func (l *RunLog) ID() string { return l.run.ID }
 
-// Update replaces the state of the run's stages.
+// Update replaces the state of the run's stages, and remembers the last key of those that have finished, so that a run
+// that is killed leaves what later explanations compare with.
 func (l *RunLog) Update(change func(*Run)) error {
 	change(&l.run)
+	for _, s := range l.run.Stages {
+		l.note(s)
+	}
 	return l.write()
 }
 
@@ -125,9 +139,7 @@ func (l *RunLog) Finish(change func(*Run)) error {
 	change(&l.run)
 	l.run.Finished = time.Now().UTC()
 	for _, s := range l.run.Stages {
-		if s.State == "done" || s.State == "reused" {
-			l.c.noteLast(l.run.Pipeline, s.Address, s.Key, l.run.Started)
-		}
+		l.note(s)
 	}
 	if err := l.write(); err != nil {
 		return err
