@@ -164,9 +164,12 @@ func (x *execution) job(dir string) (*stages.Job, error) {
 	return job, nil
 }
 
-// storedSource is the size in bytes up to which a source is copied into the store. Larger ones are read where they
-// lie, by kinds that are ours.
-const storedSource = 256 << 20
+// Sources up to these bounds are copied into the store, from which an experiment can be rebuilt. Larger ones are read where
+// they lie, by kinds that are ours.
+const (
+	storedBytes = 256 << 20
+	storedFiles = 4096
+)
 
 // materialize brings an input to path, or returns where it lies already.
 func (x *execution) materialize(in boundInput, path string) (string, error) {
@@ -175,7 +178,7 @@ func (x *execution) materialize(in boundInput, path string) (string, error) {
 		mode = cache.Copy
 	}
 	if in.source != nil {
-		if in.ref.Size > storedSource && mode == cache.Link {
+		if mode == cache.Link && (in.ref.Size > storedBytes || in.source.Files() > storedFiles) {
 			return in.source.Path, nil
 		}
 		if err := store.StoreSource(in.source); err != nil {
