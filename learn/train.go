@@ -234,14 +234,11 @@ func (r *run) done() int64 {
 
 func (r *run) runEpoch(ctx context.Context) error {
 	last := time.Now()
-	rate := 0.0
 	for batch, err := range r.loader.Epoch(ctx, r.epoch, r.batch) {
 		if err != nil {
 			return r.stopped(err)
 		}
-		done, total := r.steps()
-		rate = r.Schedule.rate(r.LearningRate, done, total, r.loader.Batches())
-		if err := r.step(batch, rate); err != nil {
+		if err := r.step(batch); err != nil {
 			return err
 		}
 		if r.keeper != nil && r.CheckpointEvery > 0 && time.Since(last) >= r.CheckpointEvery && r.batch < r.loader.Batches() {
@@ -251,7 +248,7 @@ func (r *run) runEpoch(ctx context.Context) error {
 			last = time.Now()
 		}
 	}
-	if err := r.endEpoch(ctx, rate); err != nil {
+	if err := r.endEpoch(ctx); err != nil {
 		return err
 	}
 	if r.keeper == nil {
@@ -268,7 +265,15 @@ func (r *run) stopped(err error) error {
 	return errors.Join(err, r.keep())
 }
 
-func (r *run) step(b *dataset.Batch, rate float64) error {
+// rate returns the learning rate of a step, counted from 0 over all epochs.
+func (r *run) rate(step int) float64 {
+	_, total := r.steps()
+	return r.Schedule.rate(r.LearningRate, step, total, r.loader.Batches())
+}
+
+func (r *run) step(b *dataset.Batch) error {
+	done, _ := r.steps()
+	rate := r.rate(done)
 	copy(r.machine.pixels, b.Images)
 	copy(r.machine.targets, b.Labels)
 	loss, correct, err := r.machine.step(rate)
@@ -277,8 +282,7 @@ func (r *run) step(b *dataset.Batch, rate float64) error {
 	}
 	r.batch++
 	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		done, _ := r.steps()
-		return &DivergedError{r.epoch + 1, done, rate}
+		return &DivergedError{r.epoch + 1, done + 1, rate}
 	}
 	r.lossSum += loss
 	r.correct += correct
@@ -304,8 +308,9 @@ func (r *run) report(validating bool) {
 }
 
 // endEpoch validates, notes the epoch, and keeps the best weights.
-func (r *run) endEpoch(ctx context.Context, rate float64) error {
+func (r *run) endEpoch(ctx context.Context) error {
 	done, _ := r.steps()
+	rate := r.rate(done - 1)
 	e := Epoch{Epoch: r.epoch + 1, Step: done, LearningRate: rate, TrainLoss: r.lossSum / float64(r.batch), TrainAccuracy: r.correct / float64(r.seen)}
 	if r.validation != nil {
 		r.report(true)
