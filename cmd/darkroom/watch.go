@@ -173,7 +173,7 @@ func (a *app) eventLines(e engine.Event, verbose bool) []string {
 	case engine.EventStageFinished:
 		return []string{a.paint(a.out, green, "✓ ") + address + "  " + secondsText(e.Took) + a.paint(a.out, dim, scalarsText(e.Values))}
 	case engine.EventStageFailed:
-		return append([]string{a.paint(a.out, red, "✗ ") + address + "  " + a.paint(a.out, red, "failed")}, indented(e.Error)...)
+		return append([]string{a.paint(a.out, red, "✗ ") + address + "  " + a.paint(a.out, red, "failed")}, failureLines(e)...)
 	case engine.EventStageSkipped:
 		return []string{a.paint(a.out, yellow, "- ") + address + "  not run" + detail(e.Error)}
 	case engine.EventStageRetry:
@@ -198,4 +198,17 @@ func reasonsText(reasons []engine.Reason) string {
 		parts = append(parts, live.Clean(r.String()))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// failureLines say why a stage failed. Problems that the user can mend are summed up here; they are shown at their lines
+// when the run has ended.
+func failureLines(e engine.Event) []string {
+	if len(e.Problems) == 0 {
+		return indented(e.Error)
+	}
+	var lines []string
+	for _, p := range e.Problems {
+		lines = append(lines, "    "+live.Clean(p.Summary))
+	}
+	return lines
 }
