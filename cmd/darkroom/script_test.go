@@ -24,26 +24,36 @@ func TestScripts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	small, err := filepath.Abs(filepath.Join("..", "..", "testdata", "small.hcl"))
+	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}
+	data := os.Getenv("DARKROOM_DATA")
+	if data == "" {
+		data = filepath.Join(root, "..", "shared", "data")
+	}
+	_, dataErr := os.Stat(data)
 	testscript.Run(t, testscript.Params{
-		Dir:                 filepath.Join("..", "..", "testdata", "script"),
+		Dir:                 filepath.Join(root, "testdata", "script"),
 		UpdateScripts:       os.Getenv("DARKROOM_UPDATE") != "",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NO_COLOR", "1")
-			env.Setenv("SMALL", small)
+			env.Setenv("SMALL", filepath.Join(root, "testdata", "small.hcl"))
+			env.Setenv("EXAMPLES", filepath.Join(root, "pipelines"))
+			env.Setenv("DATA", data)
 			if libraryErr == nil {
 				env.Setenv(ort.PathVariable, library)
 			}
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
-			if name == "onnxruntime" {
+			switch name {
+			case "onnxruntime":
 				return libraryErr == nil, nil
+			case "data": // the real data sets, which are not part of the repository
+				return dataErr == nil, nil
 			}
 			return false, errUnknownCondition(name)
 		},
