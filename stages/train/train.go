@@ -133,7 +133,7 @@ func (t *train) Check() []stages.Problem {
 		out = append(out, stages.Problemf("mean", "Arguments that exclude each other", "A model that is given has its own normalisation. Remove \"mean\" and \"std\"."))
 	}
 	if s := t.timing(); s.Warmup > float64(t.epochs) {
-		out = append(out, stages.Problemf("schedule[0].warmup", "Value out of range", "The warm-up of %g epochs is longer than the whole training of %d. Make \"warmup\" smaller or \"epochs\" larger.", s.Warmup, t.epochs))
+		out = append(out, stages.Problemf("epochs", "Value out of range", "The warm-up of %g epochs is longer than the whole training of %d. Make \"warmup\" smaller or \"epochs\" larger.", s.Warmup, t.epochs))
 	}
 	return out
 }
@@ -167,7 +167,7 @@ func (t *train) Run(ctx context.Context, job *stages.Job) error {
 			return err
 		}
 		defer c.Validation.Close()
-		if p := classProblem(data.Info().Classes, c.Validation.Info().Classes); p != nil {
+		if p := classProblem("validation", data.Info().Classes, c.Validation.Info().Classes); p != nil {
 			return *p
 		}
 	}
@@ -254,7 +254,7 @@ func (t *train) base(job *stages.Job, data *dataset.Dataset) (*onnx.Model, error
 		if err != nil {
 			return nil, err
 		}
-		if p := classProblem(info.Classes, model.Meta().Classes); p != nil {
+		if p := classProblem("model", info.Classes, model.Meta().Classes); p != nil {
 			return nil, *p
 		}
 		meta := model.Meta()
@@ -274,19 +274,19 @@ func (t *train) base(job *stages.Job, data *dataset.Dataset) (*onnx.Model, error
 	return zoo.Build(t.model, zoo.Options{Classes: info.Classes, Channels: info.Channels, Height: info.Height, Width: info.Width, Mean: mean, Std: std, Seed: job.Seed})
 }
 
-// classProblem says how class names differ from those of the training images; nil when they agree or there are none.
-func classProblem(want, got []string) *stages.Problem {
+// classProblem says how the class names of what is on a port differ from those of the training images; nil when they agree or there are none.
+func classProblem(port string, want, got []string) *stages.Problem {
 	const summary = "Classes do not agree"
 	if len(got) == 0 {
 		return nil
 	}
 	if len(got) != len(want) {
-		p := stages.Problemf("", summary, "The training images have %d classes, but there are %d here. Use artifacts that come from the same ingest.", len(want), len(got))
+		p := stages.Problemf(port, summary, "The training images have %d classes, but there are %d here. Use artifacts that come from the same ingest.", len(want), len(got))
 		return &p
 	}
 	for i := range want {
 		if got[i] != want[i] {
-			p := stages.Problemf("", summary, "Class %d is %q for the training images but %q here. Class names and their order must be the same.", i, want[i], got[i])
+			p := stages.Problemf(port, summary, "Class %d is %q for the training images but %q here. Class names and their order must be the same.", i, want[i], got[i])
 			return &p
 		}
 	}
@@ -297,7 +297,7 @@ func classProblem(want, got []string) *stages.Problem {
 func (t *train) problem(err error) error {
 	var misfit *learn.FitError
 	if errors.As(err, &misfit) {
-		return stages.Problemf("", "Training cannot start", "%s", misfit.Detail)
+		return stages.Problemf(misfit.What, "Training cannot start", "%s", misfit.Detail)
 	}
 	var diverged *learn.DivergedError
 	if errors.As(err, &diverged) {

@@ -152,17 +152,18 @@ func TestProblems(t *testing.T) {
 	for name, c := range map[string]struct {
 		args    stages.Args
 		in      map[string][]stages.Input
+		arg     string
 		summary string
 	}{
-		"too small":  {values("model", "resnet8", "epochs", 1.0, "batch", 8.0), small, "Images are too small"},
-		"batch":      {values("model", "resnet8", "epochs", 1.0), few, "Training cannot start"},
-		"validation": {values("model", "resnet8", "epochs", 1.0, "batch", 8.0), other, "Training cannot start"},
-		"channels":   {values("model", "resnet8", "epochs", 1.0, "batch", 8.0, "mean", []any{0.1, 0.2}, "std", []any{1.0, 1.0}), few, "Mean and deviation do not match"},
-		"diverged":   {values("model", "resnet8", "epochs", 9.0, "batch", 8.0, "learning_rate", 1e30), few, "Training diverged"},
+		"too small":  {values("model", "resnet8", "epochs", 1.0, "batch", 8.0), small, "model", "Images are too small"},
+		"batch":      {values("model", "resnet8", "epochs", 1.0), few, "batch", "Training cannot start"},
+		"validation": {values("model", "resnet8", "epochs", 1.0, "batch", 8.0), other, "validation", "Training cannot start"},
+		"channels":   {values("model", "resnet8", "epochs", 1.0, "batch", 8.0, "mean", []any{0.1, 0.2}, "std", []any{1.0, 1.0}), few, "mean", "Mean and deviation do not match"},
+		"diverged":   {values("model", "resnet8", "epochs", 9.0, "batch", 8.0, "learning_rate", 1e30), few, "learning_rate", "Training diverged"},
 	} {
 		_, _, err := run(t, c.args, c.in)
 		var p stages.Problem
-		if !errors.As(err, &p) || p.Summary != c.summary || !strings.HasSuffix(p.Detail, ".") {
+		if !errors.As(err, &p) || p.Summary != c.summary || p.Arg != c.arg || !strings.HasSuffix(p.Detail, ".") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -178,7 +179,7 @@ func TestArgumentsAreChecked(t *testing.T) {
 		"rate":        {values("model", "resnet8", "epochs", 1.0, "learning_rate", 0.0), "learning_rate"},
 		"mean":        {values("model", "resnet8", "epochs", 1.0, "mean", []any{0.5}), "mean"},
 		"warm-up": {stages.Args{Values: map[string]any{"model": "resnet8", "epochs": 1.0},
-			Blocks: []stages.BlockArgs{{Type: "schedule", Label: "cosine", Args: values("warmup", 2.0)}}}, "schedule[0].warmup"},
+			Blocks: []stages.BlockArgs{{Type: "schedule", Label: "cosine", Args: values("warmup", 2.0)}}}, "epochs"},
 	} {
 		_, problems := stages.Decode(Kind.New(), c.args, map[string]bool{"data": true})
 		if len(problems) != 1 || problems[0].Arg != c.arg {
