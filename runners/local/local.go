@@ -275,11 +275,28 @@ func fixed(name string) bool {
 	return map[string]bool{"TZ": true, "LANG": true, "LANGUAGE": true, "GOMAXPROCS": true, "GOMEMLIMIT": true, "GOGC": true, "GODEBUG": true, roleVariable: true}[name]
 }
 
+// maxMessage bounds a message in bytes; what is longer is dropped, so that no worker can fill the memory of the run.
+const maxMessage = 16 << 20
+
+// readLine returns the next line, without what goes beyond maxMessage.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		if len(line) < maxMessage {
+			line = append(line, part...)
+		}
+		if err != bufio.ErrBufferFull {
+			return line, err
+		}
+	}
+}
+
 // readMessages hands on what the worker reports and returns its answer, or nil when it left none.
 func readMessages(events io.Reader, rep stages.Reporter) *answer {
 	in := bufio.NewReader(events)
 	for {
-		line, err := in.ReadBytes('\n')
+		line, err := readLine(in)
 		if err != nil {
 			return nil
 		}
