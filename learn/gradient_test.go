@@ -169,3 +169,27 @@ func TestGradientsAreFiniteDifferences(t *testing.T) {
 		}
 	}
 }
+
+// Whatever file passes onnx's checks is either planned or refused with an error.
+func FuzzMakePlan(f *testing.F) {
+	b, err := network(f).Bytes()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := onnx.Parse(b)
+		if err != nil {
+			return
+		}
+		p, err := makePlan(m)
+		if err != nil {
+			return
+		}
+		for _, w := range p.parameters {
+			if _, ok := m.Tensor(w.name); !ok {
+				t.Errorf("the parameter %q is no float32 initializer", w.name)
+			}
+		}
+	})
+}
