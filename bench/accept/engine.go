@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -201,10 +202,11 @@ func kills(ctx context.Context, e *environment) (string, error) {
 		return "", err
 	}
 	for killed < 20 {
-		hit, finishedRun, err := e.killOnce(ctx, dir, time.Duration(random.Int64N(int64(r.took))))
+		hit, finishedRun, said, err := e.killOnce(ctx, dir, time.Duration(random.Int64N(int64(r.took))))
 		if err != nil {
 			return "", err
 		}
+		resumed += said
 		if hit {
 			killed++
 		}
@@ -215,7 +217,7 @@ func kills(ctx context.Context, e *environment) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("after %d kills: %w", killed, err)
 		}
-		resumed += countLines(again, "resum")
+		resumed += countLines(again, "resuming")
 		got, err := e.digests(ctx, dir, "pipeline.hcl")
 		if err != nil {
 			return "", err
@@ -227,28 +229,35 @@ func kills(ctx context.Context, e *environment) (string, error) {
 			return "", err
 		}
 	}
-	return fmt.Sprintf("%d kills, the same digests, no process left; %d times the training said that it resumes", killed, resumed), nil
+	text := fmt.Sprintf("%d kills, the same digests, no process left; %d times the training resumed from its checkpoint", killed, resumed)
+	if resumed == 0 {
+		return text, errors.New("no kill came while a checkpoint was there")
+	}
+	return text, nil
 }
 
-// killOnce starts a run, kills it after the delay, and waits until nothing of it is left.
-func (e *environment) killOnce(ctx context.Context, dir string, delay time.Duration) (hit, done bool, err error) {
+// killOnce starts a run, kills it after the delay, and waits until nothing of it is left. resumed is 1 when the
+// training said that it goes on from a checkpoint.
+func (e *environment) killOnce(ctx context.Context, dir string, delay time.Duration) (hit, done bool, resumed int, err error) {
 	cmd := e.prepare(ctx, command{dir: dir, args: []string{"run", "pipeline.hcl", "--json"}})
+	var stdout bytes.Buffer
+	cmd.Stdout = &stdout
 	if err := cmd.Start(); err != nil {
-		return false, false, err
+		return false, false, 0, err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	select {
-	case err := <-ended:
+	case err = <-ended:
 		if err != nil {
-			return false, false, fmt.Errorf("a run that was not killed failed: %w", err)
+			err = fmt.Errorf("a run that was not killed failed: %w", err)
 		}
-		return false, true, nil
+		return false, true, countLines(parseRun(output{stdout: stdout.String()}), "resuming"), err
 	case <-time.After(delay):
 		_ = syscall.Kill(cmd.Process.Pid, syscall.SIGKILL) // the run alone, not its workers
 		<-ended
 	}
-	return true, false, e.quiet(10 * time.Second)
+	return true, false, countLines(parseRun(output{stdout: stdout.String()}), "resuming"), e.quiet(10 * time.Second)
 }
 
 func countLines(r ran, word string) int {
