@@ -39,11 +39,11 @@ func (a *app) showCommand() *cobra.Command {
 		Use:   "show ADDRESS or HASH",
 		Short: "Shows a stage's record, an artifact or an experiment: outputs, values, log, lineage",
 		Long: `Shows what is known of a stage of the pipeline (train.net), of one of its outputs (train.net.model), or of a record,
-an artifact or an experiment by the first digits of its hash.`,
+an artifact or an experiment by the first digits of its hash. @1 is the newest experiment, @2 the one before.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeAddress,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if hexadecimal.MatchString(args[0]) {
+			if hexadecimal.MatchString(args[0]) || strings.HasPrefix(args[0], "@") {
 				return a.showHash(args[0], log, manifest)
 			}
 			f, err := a.findStage(cmd.Context(), args[0])
@@ -66,12 +66,12 @@ func (a *app) showHash(prefix string, log, manifest bool) error {
 		return err
 	}
 	defer c.Close()
-	x, err := c.Experiment(prefix)
+	x, err := findExperiment(c, prefix)
 	if err == nil {
 		return a.showExperiment(x)
 	}
 	if !errors.Is(err, cache.ErrMissing) {
-		return wrongf("%w", err)
+		return err
 	}
 	f, err := a.findDigest(c, prefix)
 	if err != nil {

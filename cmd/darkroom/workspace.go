@@ -1,6 +1,8 @@
 package main
 
 import (
+	"sync"
+
 	"github.com/darkroom-dev/darkroom/cache"
 	"github.com/darkroom-dev/darkroom/engine"
 	"github.com/darkroom-dev/darkroom/infer/ort"
@@ -27,6 +29,9 @@ func (a *app) open(args []string) (*workspace, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkDevice(p); err != nil {
+		return nil, err
+	}
 	c, err := a.openCache(path)
 	if err != nil {
 		return nil, err
@@ -47,10 +52,35 @@ func engineOptions(c *cache.Cache) (engine.Options, error) {
 	return engine.Options{Cache: c, Runners: map[string]engine.Runner{"local": runner}, Threads: machineThreads()}, nil
 }
 
+// computeLibrary finds the ONNX Runtime library once, and returns its version without loading it.
+var computeLibrary = sync.OnceValues(func() (string, error) {
+	path, err := ort.Find()
+	if err != nil {
+		return "", lackingf("%w", err)
+	}
+	version := ort.Version()
+	if version == "onnxruntime" {
+		return "", lackingf("%s is not the ONNX Runtime library, or it is damaged: run `make setup`, or set %s to the path of the library", path, ort.PathVariable)
+	}
+	return version, nil
+})
+
 // device is the device class of this machine.
 func device(threads int) (stages.Device, error) {
-	if _, err := ort.Find(); err != nil {
-		return stages.Device{}, lackingf("%w", err)
+	version, err := computeLibrary()
+	if err != nil {
+		return stages.Device{}, err
 	}
-	return stages.Device{Backend: "cpu", Version: ort.Version(), ISA: ort.ISA(), Precision: "fp32", Threads: threads}, nil
+	return stages.Device{Backend: "cpu", Version: version, ISA: ort.ISA(), Precision: "fp32", Threads: threads}, nil
+}
+
+// checkDevice finds out before anything runs that a stage will lack what it computes with.
+func checkDevice(p *engine.Pipeline) error {
+	for _, n := range p.Nodes {
+		if n.Kind.Computes {
+			_, err := computeLibrary()
+			return err
+		}
+	}
+	return nil
 }
