@@ -53,13 +53,32 @@ func (a *app) pastRuns() (runs []*cache.Run, closeCache func(), err error) {
 	if err != nil {
 		fmt.Fprintf(a.err, "%s %v\n", a.paint(a.err, bold+yellow, "Warning:"), err)
 	}
-	// A run that the user interrupted ended in order, but nobody would call that a failure.
 	for _, r := range runs {
+		countSoFar(r)
+		// A run that the user interrupted ended in order, but nobody would call that a failure.
 		if r.State == "failed" && r.Error == "interrupted" {
 			r.State = "interrupted"
 		}
 	}
 	return a.ofPipeline(runs), func() { _ = c.Close() }, nil
+}
+
+// countSoFar fills in the counts of a run that did not come to its end, from its stages.
+func countSoFar(r *cache.Run) {
+	if !r.Finished.IsZero() {
+		return
+	}
+	r.Ran, r.Reused, r.Failed = 0, 0, 0
+	for _, s := range r.Stages {
+		switch s.State {
+		case "done":
+			r.Ran++
+		case "reused":
+			r.Reused++
+		case "failed":
+			r.Failed++
+		}
+	}
 }
 
 // ofPipeline keeps the runs of the pipeline that --pipeline names, all of them without it.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/cache"
+	"github.com/darkroom-dev/darkroom/cmd/live"
 	"github.com/darkroom-dev/darkroom/stages"
 )
 
@@ -218,9 +219,24 @@ func (a *app) printValues(title string, values map[string]any) {
 	fmt.Fprintf(a.out, "\n%s\n", a.paint(a.out, bold, title))
 	var rows [][]string
 	for _, name := range sortedKeys(values) {
-		rows = append(rows, []string{name, valueText(values[name])})
+		rows = append(rows, []string{name, summaryText(values[name])})
 	}
 	table(a.out, "  ", rows)
+}
+
+// summaryText writes a value in one line that a terminal holds; --json has it in full.
+func summaryText(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "-"
+	case map[string]any:
+		for _, e := range v {
+			if _, nested := e.(map[string]any); nested {
+				return fmt.Sprintf("%d entries: %s", len(v), live.Cut(strings.Join(sortedKeys(v), ", "), 60))
+			}
+		}
+	}
+	return live.Cut(live.Clean(valueText(v)), 90)
 }
 
 func cacheReason(r cache.Reason) string {
