@@ -70,7 +70,7 @@ type Progress struct {
 	Total   int64         `json:"total,omitempty"`
 	Unit    string        `json:"unit,omitempty"` // of Done, Total and Rate: "images"
 	Rate    float64       `json:"rate,omitempty"` // units a second
-	Left    time.Duration `json:"left,omitempty"`
+	Left    time.Duration `json:"left_ns,omitempty"`
 	Metrics []Metric      `json:"metrics,omitempty"` // loss, accuracy; in the order to show them
 }
 
