@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -11,6 +12,9 @@ import (
 // engineFailure tells what the engine found wrong before or instead of running: problems of stages at their lines,
 // everything else as one line each. p may be nil when there is no text to point at.
 func (a *app) engineFailure(p *engine.Pipeline, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err // the user's signal, not a failure
+	}
 	var found []*engine.StageError
 	rest := stageErrors(err, &found)
 	var diagnostics dsl.Diagnostics

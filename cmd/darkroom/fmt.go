@@ -158,6 +158,9 @@ func replaceFile(path string, contents []byte) error {
 // the common lines are found greedily from a longest common subsequence of the lines.
 func (a *app) lineDiff(path, old, formatted string) string {
 	x, y := strings.Split(strings.TrimSuffix(old, "\n"), "\n"), strings.Split(strings.TrimSuffix(formatted, "\n"), "\n")
+	if len(x)*len(y) > 1<<23 { // the table below would not fit; such files are written by programs
+		return fmt.Sprintf("--- %s\n+++ %s, formatted\n@@ too long to show: %d lines @@\n", path, path, len(y))
+	}
 	common := make([][]int, len(x)+1) // common[i][j]: length of the longest common subsequence of x[i:] and y[j:]
 	for i := range common {
 		common[i] = make([]int, len(y)+1)
