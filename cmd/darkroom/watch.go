@@ -153,6 +153,9 @@ func (w *liveWatcher) event(e engine.Event) {
 		return
 	}
 	if lines := append(w.a.eventLines(e, w.verbose), tail...); len(lines) > 0 {
+		if e.Event == engine.EventStageFinished { // the values are a hint; `show` has them all
+			lines[0] = live.Cut(lines[0], width(w.a.out)-1)
+		}
 		w.display.Print(lines...)
 	}
 }
