@@ -149,6 +149,13 @@ func (m *marked) read(c *Cache) error {
 			m.use(k, r.Started)
 		}
 	}
+	// A folder that cannot be listed must not be taken for an empty one: everything would go.
+	if _, err := c.list("", "experiments"); err != nil {
+		return err
+	}
+	if _, err := c.list("", "runs"); err != nil {
+		return err
+	}
 	experiments, _ := c.Experiments()
 	for _, e := range experiments {
 		m.experiments[e.Hash] = e

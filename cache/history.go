@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sort"
 	"strings"
 	"time"
@@ -40,7 +39,7 @@ func (c *Cache) Experiment(prefix string) (*Experiment, error) {
 	if len(prefix) < 4 || strings.Trim(prefix, "0123456789abcdef") != "" {
 		return nil, fmt.Errorf("%q is not the hash of an experiment, nor its first digits (at least 4): %w", prefix, ErrMissing)
 	}
-	paths, err := filepath.Glob(c.path("experiments", prefix+"*.json"))
+	paths, err := c.list(prefix, "experiments")
 	switch {
 	case err != nil:
 		return nil, err
@@ -58,7 +57,7 @@ func (c *Cache) Experiment(prefix string) (*Experiment, error) {
 
 // Experiments returns all experiments, newest first. Those that cannot be read are left out and named by the error.
 func (c *Cache) Experiments() ([]*Experiment, error) {
-	paths, err := filepath.Glob(c.path("experiments", "*.json"))
+	paths, err := c.list("", "experiments")
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +148,7 @@ func (l *RunLog) Finish(change func(*Run)) error {
 
 // Runs returns all runs, newest first. Those that cannot be read are left out and named by the error.
 func (c *Cache) Runs() ([]*Run, error) {
-	paths, err := filepath.Glob(c.path("runs", "*.json"))
+	paths, err := c.list("", "runs")
 	if err != nil {
 		return nil, err
 	}

@@ -212,16 +212,42 @@ func (c *Cache) Claim(key artifact.Digest) (*Record, error) {
 	return &r, nil
 }
 
+// list returns the paths of a folder's .json files whose names begin with prefix, sorted. It is no glob: the path of the
+// cache may hold what a pattern gives a meaning to.
+func (c *Cache) list(prefix string, folder ...string) ([]string, error) {
+	dir := c.path(folder...)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("listing the cache: %w", err)
+	}
+	var paths []string
+	for _, e := range entries {
+		if name := e.Name(); strings.HasPrefix(name, prefix) && strings.HasSuffix(name, ".json") {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+	}
+	return paths, nil
+}
+
 // Keys returns the keys of all records, sorted.
 func (c *Cache) Keys() ([]artifact.Digest, error) {
-	paths, err := filepath.Glob(c.path("records", "*", "*.json"))
+	folders, err := os.ReadDir(c.path("records"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("listing the records: %w", err)
 	}
 	var keys []artifact.Digest
-	for _, p := range paths {
-		if d := artifact.Digest(strings.TrimSuffix(filepath.Base(p), ".json")); d.Valid() {
-			keys = append(keys, d)
+	for _, f := range folders {
+		if !f.IsDir() {
+			continue
+		}
+		paths, err := c.list("", "records", f.Name())
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range paths {
+			if d := artifact.Digest(strings.TrimSuffix(filepath.Base(p), ".json")); d.Valid() {
+				keys = append(keys, d)
+			}
 		}
 	}
 	return keys, nil

@@ -249,6 +249,9 @@ func (r *readings) file(name string) ([]byte, error) {
 	return text, nil
 }
 
+// literally makes a path a pattern that matches it alone.
+var literally = strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`)
+
 // glob returns the matching paths as they would be written in the pipeline, sorted.
 func (r *readings) glob(pattern string) ([]string, error) {
 	text, ok := r.known[globReading(pattern)]
@@ -258,7 +261,7 @@ func (r *readings) glob(pattern string) ([]string, error) {
 		}
 		full := pattern
 		if !filepath.IsAbs(full) {
-			full = filepath.Join(r.dir, pattern)
+			full = literally.Replace(r.dir) + string(filepath.Separator) + pattern
 		}
 		paths, err := filepath.Glob(full)
 		if err != nil {

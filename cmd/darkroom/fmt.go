@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -93,12 +92,15 @@ func formatFiles(args []string) ([]string, error) {
 			files = append(files, path)
 			continue
 		}
-		found, err := filepath.Glob(filepath.Join(path, "*.hcl"))
+		found, err := os.ReadDir(path)
 		if err != nil {
 			return nil, wrongf("looking into %s: %w", path, err)
 		}
-		sort.Strings(found)
-		files = append(files, found...)
+		for _, e := range found {
+			if strings.HasSuffix(e.Name(), ".hcl") {
+				files = append(files, filepath.Join(path, e.Name()))
+			}
+		}
 	}
 	return files, nil
 }
