@@ -2,6 +2,7 @@ package ort
 
 import (
 	"debug/elf"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -67,4 +68,24 @@ func fileVersion(path string) string {
 		}
 	}
 	return ""
+}
+
+// buildID returns the first 8 hexadecimal digits of the identity that the linker gave the file; "" when it has none.
+func buildID(path string) string {
+	file, err := elf.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	section := file.Section(".note.gnu.build-id")
+	if section == nil {
+		return ""
+	}
+	// A note: the sizes of name and description and a type, 4 bytes each, the name "GNU" and a zero, the description.
+	const header = 12 + 4
+	note, err := section.Data()
+	if err != nil || len(note) < header+4 {
+		return ""
+	}
+	return hex.EncodeToString(note[header : header+4])
 }

@@ -114,19 +114,33 @@ func Init() error {
 	return nil
 }
 
-// Version returns the library's name and version for a device class, "onnxruntime 1.30.0": of the loaded library, else
-// of the file that Init would load, read without loading it; "onnxruntime" when there is none or it does not say.
+// Version returns the library's name and version for a device class, "onnxruntime 1.30.0+3595fddb": of the loaded
+// library, else of the file that Init would load, read without loading it; "onnxruntime" when there is none or it does
+// not say. What follows the plus sign is the beginning of the build's own identity: the same release from two package
+// registries is two builds, whose kernels may give other bits.
 func Version() string {
 	environment.mu.Lock()
-	loaded := environment.loaded
+	path := environment.loaded
 	environment.mu.Unlock()
-	if loaded != "" {
-		return "onnxruntime " + onnxruntime.GetVersion()
-	}
-	if path, err := Find(); err == nil {
-		if version := fileVersion(path); version != "" {
-			return "onnxruntime " + version
+	if path == "" {
+		found, err := Find()
+		if err != nil {
+			return "onnxruntime"
 		}
+		path = found
 	}
-	return "onnxruntime"
+	version := fileVersion(path)
+	if version == "" {
+		return "onnxruntime"
+	}
+	if id := buildID(path); id != "" {
+		version += "+" + id
+	}
+	return "onnxruntime " + version
+}
+
+// IsRelease reports whether Version's text is of the release that darkroom is built and tested with.
+func IsRelease(version string) bool {
+	release, _, _ := strings.Cut(version, "+")
+	return release == "onnxruntime "+Release
 }

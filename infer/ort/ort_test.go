@@ -1,6 +1,8 @@
 package ort
 
 import (
+	"bytes"
+	"encoding/hex"
 	"io"
 	"os"
 	"path/filepath"
@@ -179,5 +181,39 @@ func TestClass(t *testing.T) {
 		if got := class(c.arch, has); got != c.want {
 			t.Errorf("class(%s, %v) = %q; want %q", c.arch, c.has, got, c.want)
 		}
+	}
+}
+
+func TestTwoBuildsOfOneReleaseAreTwoVersions(t *testing.T) {
+	library, err := Find()
+	if err != nil {
+		t.Skip(err)
+	}
+	id := buildID(library)
+	if id == "" {
+		t.Skip("the library has no build identity")
+	}
+	b, err := os.ReadFile(library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := hex.DecodeString(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, append([]byte("GNU\x00"), raw...))
+	if at < 0 {
+		t.Fatal("the build identity is not where it was read from")
+	}
+	b[at+4] ^= 0xff
+	other := filepath.Join(t.TempDir(), "libonnxruntime.so")
+	if err := os.WriteFile(other, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := buildID(other); got == id || len(got) != 8 {
+		t.Errorf("another build has the identity %q, this one %q", got, id)
+	}
+	if !IsRelease("onnxruntime "+Release+"+"+id) || !IsRelease("onnxruntime "+Release) || IsRelease("onnxruntime 1.2.3+"+id) {
+		t.Error("the release is not told from the build")
 	}
 }
