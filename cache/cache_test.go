@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -256,5 +257,49 @@ func TestOpenRefusals(t *testing.T) {
 	writeFile(t, filepath.Join(future, "VERSION"), "darkroom cache 99\n")
 	if _, err := Open(future); err == nil || !strings.Contains(err.Error(), "darkroom cache 99") {
 		t.Errorf("another format: %v", err)
+	}
+}
+
+// Badger tries for ever to write its last table, so that closing would hang if it were asked to.
+func TestARemovedFolderIsNamedAndLeft(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	c := openCache(t, dir)
+	log, err := c.BeginRun(Run{Pipeline: "p", Started: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.noteLast("p", "s.a", key("a"), time.Now())
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Finish(func(*Run) {}); err == nil || !strings.Contains(err.Error(), dir+" was removed while the run was going on") {
+		t.Errorf("finishing the run: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Errorf("closing: %v", err)
+	}
+}
+
+// Badger writes through memory maps, which end the process by a signal when the disk is full.
+func TestTheIndexIsLeftAloneWhereRoomIsShort(t *testing.T) {
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=20m"); err != nil {
+		t.Skip("no file system of its own here:", err)
+	}
+	defer syscall.Unmount(disk, syscall.MNT_DETACH)
+	c, err := Open(filepath.Join(disk, "cache"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.index.here() {
+		t.Error("the index was opened")
+	}
+	k := key("a")
+	record(t, c, k, "content")
+	if r, err := c.Record(k); r == nil || err != nil {
+		t.Errorf("without the index: %v, %v", r, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -113,10 +113,13 @@ func (l *RunLog) write() error {
 	if err == nil {
 		err = l.c.writeFile(l.c.path("runs", l.run.ID+".json"), b)
 	}
-	if err != nil {
-		return fmt.Errorf("storing the run %s: %w", l.run.ID, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if _, e := os.Lstat(l.c.path("VERSION")); errors.Is(e, fs.ErrNotExist) {
+		return fmt.Errorf("storing the run %s: the cache folder %s was removed while the run was going on, with all that it held: %w", l.run.ID, l.c.dir, err)
+	}
+	return fmt.Errorf("storing the run %s: %w", l.run.ID, err)
 }
 
 // ID names the run.

@@ -3,6 +3,7 @@ package cache
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -66,9 +67,21 @@ func openIndex(dir string) *index {
 	return x
 }
 
-// openBadger returns nil when another process has the index. A lock of our own beside the folder says so for certain:
-// asking Badger could take a holder that is just closing for damage, and remove the folder under the next one's feet.
+// enough is the room in bytes that Badger gets to itself. It writes through memory maps of files that have holes, so
+// that a full disk ends the process by a signal instead of failing a call: it is not asked to write when room is short.
+const enough = 24 << 20
+
+func roomy(dir string) bool {
+	var fs syscall.Statfs_t
+	return syscall.Statfs(dir, &fs) != nil || fs.Bavail*uint64(fs.Bsize) > enough
+}
+
+// openBadger returns nil when another process has the index, or there is no room for it. A lock of our own beside the
+// folder says for certain whether another process has it: asking Badger could take a holder that is just closing for damage, and remove the folder under the next one's feet.
 func openBadger(dir string) (*badger.DB, *os.File) {
+	if !roomy(filepath.Dir(dir)) {
+		return nil, nil
+	}
 	lock, err := os.OpenFile(dir+".lock", os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, nil
@@ -117,13 +130,16 @@ func (x *index) put(key string, v []byte) {
 	}
 	x.batch[key] = v
 	if len(x.batch) >= 4096 {
-		x.flushLocked()
+		x.flushLocked(x.db)
 	}
 }
 
 // flushLocked writes what was learnt; mu is held. What cannot be written will be learnt again.
-func (x *index) flushLocked() {
-	w := x.db.NewWriteBatch()
+func (x *index) flushLocked(db *badger.DB) {
+	if !roomy(x.dir) {
+		return
+	}
+	w := db.NewWriteBatch()
 	defer w.Cancel()
 	for k, v := range x.batch {
 		if w.Set([]byte(k), v) != nil {
@@ -135,19 +151,39 @@ func (x *index) flushLocked() {
 	}
 }
 
+// closing bounds how long close waits for Badger, which tries for ever to write its last table: on a full disk, say.
+const closing = 3 * time.Second
+
+// close writes what is left and gives the index up. When that cannot be done it leaves Badger to the end of the
+// process, with the lock: what was not written can be learnt again.
 func (x *index) close() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.db == nil {
+	db := x.db
+	if db == nil {
+		return nil
+	}
+	x.db = nil
+	if _, err := os.Stat(filepath.Join(x.dir, "MANIFEST")); err != nil {
+		return nil // the folder was removed under it
+	}
+	if !roomy(x.dir) {
 		return nil
 	}
 	if len(x.batch) > 0 {
-		x.flushLocked()
+		x.flushLocked(db)
 	}
-	err := x.db.Close()
-	x.lock.Close()
-	x.db = nil
-	return err
+	closed := make(chan error, 1)
+	go func() { closed <- db.Close() }()
+	late := time.NewTimer(closing)
+	defer late.Stop()
+	select {
+	case err := <-closed:
+		x.lock.Close()
+		return err
+	case <-late.C:
+		return nil
+	}
 }
 
 func (x *index) verified(d artifact.Digest) stamp {

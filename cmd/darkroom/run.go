@@ -92,7 +92,9 @@ func (a *app) run(ctx context.Context, w *workspace, verbose bool) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil || o.finished == nil || !o.finished.OK:
+	case err != nil: // the stages have been told of; that what they did could not be noted has not
+		return &failure{exitFailed, err}
+	case o.finished == nil || !o.finished.OK:
 		return told(exitFailed)
 	}
 	return reportErr
