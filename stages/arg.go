@@ -159,7 +159,7 @@ func (a *Arg) OrInput(typ artifact.Type) *Arg { a.Or = typ; return a }
 
 // RangeText describes the bounds for people, such as "0 to 10" or "above 0"; "" where there are none.
 func (a *Arg) RangeText() string {
-	num := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+	num := numberText
 	lo, hi := !math.IsInf(a.Low, -1), !math.IsInf(a.High, 1)
 	switch {
 	case lo && hi && a.LowOpen && a.HighOpen:
@@ -180,6 +180,14 @@ func (a *Arg) RangeText() string {
 		return "at most " + num(a.High)
 	}
 	return ""
+}
+
+// numberText writes a number as people do: whole ones without an exponent while they are short.
+func numberText(f float64) string {
+	if f == math.Trunc(f) && math.Abs(f) < 1e15 {
+		return strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(f, 'g', -1, 64)
 }
 
 // bind checks and normalises v and stores it; it returns a problem without its Arg.
@@ -258,7 +266,7 @@ func (a *Arg) checkScalar(want ValueType, v any, what string) *Problem {
 			return &Problem{Summary: "Not a whole number", Detail: fmt.Sprintf("The argument %q takes whole numbers. %s is %v.", a.Name, what, v)}
 		}
 		if v < a.Low || v > a.High || a.LowOpen && v == a.Low || a.HighOpen && v == a.High {
-			return &Problem{Summary: "Value out of range", Detail: fmt.Sprintf("The argument %q must be %s. %s is %s.", a.Name, a.RangeText(), what, strconv.FormatFloat(v, 'g', -1, 64))}
+			return &Problem{Summary: "Value out of range", Detail: fmt.Sprintf("The argument %q must be %s. %s is %s.", a.Name, a.RangeText(), what, numberText(v))}
 		}
 	case bool:
 		if want != Bool {

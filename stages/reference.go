@@ -7,25 +7,25 @@ import (
 
 // Reference is a kind's reference page as data, made by one walk over its schema.
 type Reference struct {
-	Kind     string
-	Version  int
-	Doc      string // Markdown
-	Example  string // in the pipeline language
-	Sections []ReferenceSection
+	Kind     string             `json:"kind"`
+	Version  int                `json:"version"`
+	Doc      string             `json:"doc"`     // Markdown
+	Example  string             `json:"example"` // in the pipeline language
+	Sections []ReferenceSection `json:"sections"`
 }
 
 // ReferenceSection is one table of a reference page: arguments, a nested block, ports, values.
 type ReferenceSection struct {
-	Title   string
-	Doc     string
-	Entries []ReferenceEntry
+	Title   string           `json:"title"`
+	Doc     string           `json:"doc"` // "" where the title says all
+	Entries []ReferenceEntry `json:"entries"`
 }
 
 // ReferenceEntry is one line of a table.
 type ReferenceEntry struct {
-	Name  string
-	Facts string // type, default, range, unit, in words
-	Doc   string
+	Name  string `json:"name"`
+	Facts string `json:"facts"` // type, default, range, unit, in words
+	Doc   string `json:"doc"`
 }
 
 // NewReference walks the kind's schema. Ports that follow from arguments (Shaper) are described by the kind's Doc.
@@ -43,6 +43,9 @@ func NewReference(k *Kind) Reference {
 
 func (r *Reference) add(title, doc string, entries []ReferenceEntry) {
 	if len(entries) > 0 || doc != "" {
+		if entries == nil {
+			entries = []ReferenceEntry{} // never null in JSON
+		}
 		r.Sections = append(r.Sections, ReferenceSection{title, doc, entries})
 	}
 }

@@ -44,6 +44,9 @@ rebuilt from its hash, bit for bit.
 
 Exit codes: 0 done, 1 the pipeline or a requirement failed, 2 the text or the flags are wrong, 3 the environment
 lacks something, 130 interrupted.`,
+		// Letters that may differ before a verb is no longer suggested.
+		SuggestionsMinimumDistance: 2,
+
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
@@ -62,11 +65,21 @@ lacks something, 130 interrupted.`,
 	}
 	flags := root.PersistentFlags()
 	flags.BoolVar(&a.json, "json", false, "print for programs instead of people")
-	flags.StringVar(&a.color, "color", "auto", "colour: auto, always or never; NO_COLOR is obeyed")
-	flags.StringVarP(&a.pipeline, "pipeline", "p", "", "the pipeline: a file, or a folder of .hcl files (default darkroom.hcl, or the only .hcl file here)")
-	flags.StringVar(&a.cacheDir, "cache", "", "the cache folder (default $DARKROOM_CACHE, or the nearest .darkroom upward from the pipeline)")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return wrongf("%v", err) })
+	flags.StringVar(&a.color, "color", "auto", "colour, `WHEN`: auto, always or never; NO_COLOR is obeyed")
+	flags.StringVarP(&a.pipeline, "pipeline", "p", "", "the `PATH` of the pipeline: a file, or a folder of .hcl files (default darkroom.hcl, or the only .hcl file here)")
+	flags.StringVar(&a.cacheDir, "cache", "", "the cache `FOLDER` (default $DARKROOM_CACHE, or the nearest .darkroom upward from the pipeline)")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return wrongf("%s", flagMistake(err)) })
 	root.AddCommand(a.commands()...)
+	root.InitDefaultCompletionCmd()
+	if cmd, _, err := root.Find([]string{"completion"}); err == nil {
+		cmd.Args = cobra.ArbitraryArgs
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return wrongf("there is no completion for the shell %q; there is one for bash, zsh, fish and powershell", args[0])
+			}
+			return cmd.Help()
+		}
+	}
 	for _, cmd := range root.Commands() {
 		refuseArguments(cmd)
 	}
@@ -111,6 +124,24 @@ func refuseArguments(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		refuseArguments(sub)
 	}
+}
+
+// flagMistake is what was wrong with a flag, without the name of the function that found it.
+func flagMistake(err error) string {
+	text := err.Error()
+	before, cause, found := strings.Cut(text, ": strconv.")
+	if !found {
+		return text
+	}
+	switch {
+	case strings.HasPrefix(cause, "ParseBool"):
+		return before + ": it takes true or false"
+	case strings.HasSuffix(cause, "out of range"):
+		return before + ": the number is too large"
+	case strings.HasPrefix(cause, "ParseFloat"):
+		return before + ": it takes a number"
+	}
+	return before + ": it takes a whole number"
 }
 
 func suggestion(names []string) string {

@@ -158,10 +158,10 @@ experiment needs it. It never takes anything away from a run that is going on.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&age, "keep-age", "30d", "keep what was used in this time: 12h, 30d")
-	flags.IntVar(&p.KeepRuns, "keep-runs", 5, "keep what this many newest runs of each pipeline used")
-	flags.StringArrayVar(&pins, "pin", nil, "keep this experiment and all that it names; may be repeated")
-	flags.StringVar(&size, "max-size", "", "keep at most so much, the least recently used goes first: 20GB")
+	flags.StringVar(&age, "keep-age", "30d", "keep what was used in this `TIME`: 12h, 30d")
+	flags.IntVar(&p.KeepRuns, "keep-runs", 5, "keep what the `N` newest runs of each pipeline used")
+	flags.StringArrayVar(&pins, "pin", nil, "keep the experiment of this `HASH` and all that it names; may be repeated")
+	flags.StringVar(&size, "max-size", "", "keep at most this `SIZE`, such as 20GB; the least recently used goes first")
 	flags.BoolVarP(&p.DryRun, "dry-run", "n", false, "remove nothing; say what would go")
 	return cmd
 }

@@ -18,7 +18,8 @@ func (a *app) getCommand() *cobra.Command {
 		Long: `Copies an artifact out of the cache. What to copy is an output of the pipeline, such as train.net.model, or the
 digest of an artifact (its first digits are enough). PATH is a file or folder to make, or an existing folder to put it
 into; without it, the output's own name in the working folder; - writes a file to standard output.`,
-		Args: cobra.RangeArgs(1, 2),
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: a.completeOutput,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := a.findArtifact(cmd.Context(), args[0])
 			if err != nil {

@@ -35,7 +35,7 @@ func (a *app) graphCommand() *cobra.Command {
 			return wrongf("there is no format %q; the formats are dot, mermaid, svg and json", format)
 		},
 	}
-	cmd.Flags().StringVarP(&format, "format", "f", "dot", "dot, mermaid, svg or json")
+	cmd.Flags().StringVarP(&format, "format", "f", "dot", "the `FORMAT`: dot, mermaid, svg or json")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	a.variableFlags(cmd)
 	return cmd

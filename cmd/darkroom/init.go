@@ -40,11 +40,15 @@ a pipeline that is there.`,
 			if a.json {
 				return a.printJSON(map[string]string{"pipeline": path, "template": template})
 			}
-			fmt.Fprintf(a.out, "Wrote %s. Next: `darkroom plan` says what it would run, `darkroom run` runs it.\n", path)
+			where := "" // for the verbs that come next
+			if len(args) > 0 && filepath.Clean(folder) != "." {
+				where = " " + path
+			}
+			fmt.Fprintf(a.out, "Wrote %s. Next: `darkroom plan%s` says what it would run, `darkroom run%s` runs it.\n", path, where, where)
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&template, "template", "surfaces", "what to start from: surfaces (generated images) or folder (your images, a folder for each class)")
+	cmd.Flags().StringVar(&template, "template", "surfaces", "what to start from, a `NAME`: surfaces (generated images) or folder (your images, a folder for each class)")
 	_ = cmd.RegisterFlagCompletionFunc("template", cobra.FixedCompletions(templateNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

@@ -39,7 +39,7 @@ func (a *app) logCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().IntVarP(&limit, "limit", "n", 20, "how many; 0 for all")
+	cmd.Flags().IntVarP(&limit, "limit", "n", 20, "the `N` newest; 0 for all")
 	return cmd
 }
 

@@ -35,6 +35,9 @@ func (a *app) planCommand() *cobra.Command {
 				return err
 			}
 			defer w.close()
+			if err := knownStages(w.pipeline, targets, force); err != nil {
+				return err
+			}
 			w.options.Targets, w.options.Force = targets, force
 			plan, err := engine.NewPlan(cmd.Context(), w.pipeline, w.options)
 			if err != nil {
@@ -54,8 +57,8 @@ func (a *app) planCommand() *cobra.Command {
 
 // selectionFlags adds the flags that choose stages.
 func (a *app) selectionFlags(cmd *cobra.Command, targets, force *[]string) {
-	cmd.Flags().StringArrayVarP(targets, "target", "t", nil, "only this stage and what it needs; may be repeated")
-	cmd.Flags().StringArrayVar(force, "force", nil, "run this stage even if its result is known; may be repeated")
+	cmd.Flags().StringArrayVarP(targets, "target", "t", nil, "only the stage of this `ADDRESS` and what it needs; may be repeated")
+	cmd.Flags().StringArrayVar(force, "force", nil, "run the stage of this `ADDRESS` even if its result is known; may be repeated")
 	for _, name := range []string{"target", "force"} {
 		_ = cmd.RegisterFlagCompletionFunc(name, a.completeAddress)
 	}
@@ -70,6 +73,24 @@ func (a *app) completeAddress(*cobra.Command, []string, string) ([]string, cobra
 	var names []string
 	for _, n := range p.Nodes {
 		names = append(names, n.ID)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeOutput offers the pipeline's outputs, as far as they are known before anything runs.
+func (a *app) completeOutput(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	p := a.loadQuietly()
+	if p == nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	var names []string
+	for _, n := range p.Nodes {
+		if n.Schema == nil {
+			continue
+		}
+		for _, output := range n.Schema.Outputs {
+			names = append(names, n.ID+"."+output.Name)
+		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -54,12 +54,12 @@ MODEL is an ONNX file, an output of the pipeline such as train.net.model, or the
 		},
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&o.top, "top", 3, "how many classes to name for each image")
-	flags.IntVar(&o.threads, "threads", 0, "threads of the compute library (default: all)")
-	flags.Float64SliceVar(&o.mean, "mean", nil, "mean of the pixels (0–1) for each channel, for a model that does not normalise itself")
-	flags.Float64SliceVar(&o.std, "std", nil, "standard deviation of the pixels for each channel, likewise")
-	flags.IntVar(&o.size, "size", 0, "height and width of the images, for a model that leaves them open")
-	flags.IntVar(&o.channels, "channels", 0, "channels of the images, for a model that leaves them open")
+	flags.IntVar(&o.top, "top", 3, "name the `N` likeliest classes for each image")
+	flags.IntVar(&o.threads, "threads", 0, "let the compute library use `N` threads (default: all)")
+	flags.Float64SliceVar(&o.mean, "mean", nil, "mean of the pixels (0–1), a `NUMBER,…` for each channel, for a model that does not normalise itself")
+	flags.Float64SliceVar(&o.std, "std", nil, "standard deviation of the pixels, a `NUMBER,…` for each channel, likewise")
+	flags.IntVar(&o.size, "size", 0, "height and width of the images in `PIXELS`, for a model that leaves them open")
+	flags.IntVar(&o.channels, "channels", 0, "`N` channels of the images, for a model that leaves them open")
 	a.variableFlags(cmd)
 	return cmd
 }
@@ -154,18 +154,7 @@ func (a *app) printPredictions(predictions []prediction) error {
 			return err
 		}
 	} else {
-		var rows [][]string
-		for _, p := range predictions {
-			row := []string{p.Image}
-			for _, g := range p.Guesses {
-				row = append(row, fmt.Sprintf("%s %5.1f %%", g.Class, 100*g.Probability))
-			}
-			if p.Error != "" {
-				row = append(row, a.paint(a.out, red, p.Error))
-			}
-			rows = append(rows, row)
-		}
-		table(a.out, "", rows)
+		a.printGuesses(predictions)
 	}
 	if failed > 0 {
 		if !a.json {
@@ -174,6 +163,24 @@ func (a *app) printPredictions(predictions []prediction) error {
 		return told(exitWrong)
 	}
 	return nil
+}
+
+// printGuesses prints an image a line; those that cannot be read come last, because their messages are long.
+func (a *app) printGuesses(predictions []prediction) {
+	var rows, unread [][]string
+	for _, p := range predictions {
+		row := []string{p.Image}
+		if p.Error != "" {
+			unread = append(unread, append(row, a.paint(a.out, red, p.Error)))
+			continue
+		}
+		for _, g := range p.Guesses {
+			row = append(row, fmt.Sprintf("%s %5.1f %%", g.Class, 100*g.Probability))
+		}
+		rows = append(rows, row)
+	}
+	table(a.out, "", rows)
+	table(a.out, "", unread)
 }
 
 var imageSuffixes = map[string]bool{".png": true, ".jpg": true, ".jpeg": true, ".gif": true, ".bmp": true, ".webp": true}

@@ -32,10 +32,8 @@ ends the running stages and keeps what is done; the next run goes on from there.
 				return err
 			}
 			defer w.close()
-			for _, address := range append(append([]string(nil), targets...), force...) {
-				if err := knownStage(w.pipeline, address); err != nil {
-					return err
-				}
+			if err := knownStages(w.pipeline, targets, force); err != nil {
+				return err
 			}
 			w.options.Targets, w.options.Force, w.options.Jobs, w.options.KeepGoing = targets, force, jobs, keepGoing
 			return a.run(cmd.Context(), w, verbose)
@@ -43,7 +41,7 @@ ends the running stages and keeps what is done; the next run goes on from there.
 	}
 	a.variableFlags(cmd)
 	a.selectionFlags(cmd, &targets, &force)
-	cmd.Flags().IntVarP(&jobs, "jobs", "j", 0, "at most this many stages at once (default: as the resources allow)")
+	cmd.Flags().IntVarP(&jobs, "jobs", "j", 0, "at most `N` stages at once (default: as the resources allow)")
 	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "start what depends on a stage although a requirement of that stage failed")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show what the stages log")
 	return cmd

@@ -54,11 +54,14 @@ func (a *app) listKinds(catalog *stages.Catalog) error {
 		}
 		return a.printJSON(list)
 	}
-	var rows [][]string
+	const names = 10 // columns
 	for _, k := range catalog.Kinds() {
-		rows = append(rows, []string{a.paint(a.out, bold, k.Name), firstSentence(k.Doc)})
+		lines := wrapped(firstSentence(k.Doc), min(width(a.out), 110)-names)
+		fmt.Fprintf(a.out, "%s%*s%s\n", a.paint(a.out, bold, k.Name), names-len(k.Name), "", lines[0])
+		for _, line := range lines[1:] {
+			fmt.Fprintf(a.out, "%*s%s\n", names, "", line)
+		}
 	}
-	table(a.out, "", rows)
 	fmt.Fprintln(a.out, "\ndarkroom stages KIND shows one in full.")
 	return nil
 }

@@ -134,6 +134,23 @@ func plural(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+// wrapped breaks text at spaces into lines of at most columns, where its words allow; at least one line.
+func wrapped(text string, columns int) []string {
+	lines := []string{""}
+	for _, word := range strings.Fields(text) {
+		last := &lines[len(lines)-1]
+		switch {
+		case *last == "":
+			*last = word
+		case live.Width(*last)+1+live.Width(word) <= columns:
+			*last += " " + word
+		default:
+			lines = append(lines, word)
+		}
+	}
+	return lines
+}
+
 func detail(text string) string {
 	if text == "" {
 		return ""

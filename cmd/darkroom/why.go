@@ -51,6 +51,18 @@ func knownStage(p *engine.Pipeline, address string) error {
 	return wrongf("the pipeline has no stage %s%s", address, closest(address, names))
 }
 
+// knownStages fails unless the pipeline has every stage that the lists name.
+func knownStages(p *engine.Pipeline, lists ...[]string) error {
+	for _, list := range lists {
+		for _, address := range list {
+			if err := knownStage(p, address); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (a *app) printExplanation(x *engine.Explanation) {
 	address := a.paint(a.out, bold, x.Address)
 	switch x.Action {
