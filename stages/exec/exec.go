@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"syscall"
 
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/stages"
@@ -133,7 +134,7 @@ func (p *program) Run(ctx context.Context, job *stages.Job) error {
 		return err
 	}
 	if p.values != "" {
-		return reportValues(job, job.Output(p.values))
+		return p.reportValues(job, job.Output(p.values))
 	}
 	return nil
 }
@@ -141,7 +142,7 @@ func (p *program) Run(ctx context.Context, job *stages.Job) error {
 // prepare makes the folder in which the program starts, anew for every attempt.
 func (p *program) prepare(job *stages.Job) (string, error) {
 	work := filepath.Join(job.ScratchDir, "work")
-	if err := os.RemoveAll(work); err != nil {
+	if err := clear(work); err != nil {
 		return "", fmt.Errorf("clearing the working folder of an earlier attempt: %w", err)
 	}
 	if dir, ok := job.Input("workdir"); ok {
@@ -170,11 +171,32 @@ func (p *program) prepare(job *stages.Job) (string, error) {
 		if !portName.MatchString(name) && name != fmt.Sprint(i) {
 			return "", stages.Problemf("inputs", "Malformed name", "The input %q is not a name: use letters, digits, - and _.", name)
 		}
-		if err := place(in, filepath.Join(work, "in", name)); err != nil {
+		path := filepath.Join(work, "in", name)
+		if err := place(in, path); err != nil {
 			return "", err
+		}
+		// The content of a single file has no execute bit, but that of a script which is the command can only be meant.
+		if !in.Ref.Tree && filepath.Join(work, p.command[0]) == path {
+			if err := os.Chmod(path, 0o755); err != nil {
+				return "", fmt.Errorf("making the input %s executable: %w", name, err)
+			}
 		}
 	}
 	return work, nil
+}
+
+// clear removes what an earlier attempt left, also where its program made folders read only.
+func clear(dir string) error {
+	if os.RemoveAll(dir) == nil {
+		return nil
+	}
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, _ error) error {
+		if d != nil && d.IsDir() {
+			_ = os.Chmod(path, 0o777) // what stays closed is reported by the removal below
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
 }
 
 // place moves the engine's private copy of an input to where the program finds it, or copies it when it cannot move.
@@ -257,6 +279,8 @@ func (p *program) explain(err error) error {
 		return nil
 	case errors.Is(err, osexec.ErrNotFound), errors.Is(err, os.ErrNotExist):
 		return stages.Problemf("command", "Program not found", "There is no program %q. Install it, or give a script of the project as an input: `inputs = { script = source(\"…\") }` and `command = [input.script]`.", p.command[0])
+	case errors.Is(err, syscall.ENOEXEC):
+		return stages.Problemf("command", "Program cannot be executed", "%q is neither a program for this machine nor a script whose first line names its interpreter, as #!/bin/sh does. Add that line, or name the interpreter first: [\"sh\", %q].", p.command[0], p.command[0])
 	case errors.Is(err, os.ErrPermission):
 		return stages.Problemf("command", "Program cannot be executed", "%q is not executable. Set its execute bit (chmod +x), or name its interpreter first: [\"sh\", %q].", p.command[0], p.command[0])
 	case errors.As(err, &exit) && exit.Exited():
@@ -268,15 +292,22 @@ func (p *program) explain(err error) error {
 }
 
 // collect moves what the program wrote to the outputs and refuses what is missing or of the other nature.
+//
+// Links are not followed: what they name may lie anywhere and belong to anybody, and reading a named pipe never ends.
 func (p *program) collect(job *stages.Job, work string) error {
+	if info, err := os.Lstat(filepath.Join(work, "out")); err == nil && !info.IsDir() {
+		return stages.Problemf("outputs", "Wrong kind of output", "The program replaced the folder out, in which its outputs are looked for, by %s.", nature(info.Mode()))
+	}
 	for _, name := range sortedKeys(p.outputs) {
 		path := filepath.Join(work, "out", name)
-		info, err := os.Stat(path)
+		info, err := os.Lstat(path)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			return stages.Problemf("outputs", "Missing output", "The program ended without writing out/%s. Pass it the path with output.%s, or take the output out of `outputs`.", name, name)
 		case err != nil:
 			return fmt.Errorf("looking at the output %s: %w", name, err)
+		case !info.IsDir() && !info.Mode().IsRegular():
+			return stages.Problemf("outputs", "Wrong kind of output", "The program left %s as out/%s. An output is a file or a folder: write, copy or move the content itself there.", nature(info.Mode()), name)
 		case p.outputs[name] == string(artifact.Folder) && !info.IsDir():
 			return stages.Problemf("outputs", "Wrong kind of output", "The output %q is declared as a folder, but the program wrote a file.", name)
 		case p.outputs[name] == string(artifact.File) && info.IsDir():
@@ -287,7 +318,7 @@ func (p *program) collect(job *stages.Job, work string) error {
 		}
 	}
 	left, err := os.ReadDir(filepath.Join(work, "out"))
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // it may remove the folder when it has no outputs
 		return fmt.Errorf("looking at the outputs: %w", err)
 	}
 	for _, e := range left {
@@ -296,16 +327,35 @@ func (p *program) collect(job *stages.Job, work string) error {
 	return nil
 }
 
-const maxValuesSize = 16 << 20
+// nature names what lies where a file or a folder should, for people.
+func nature(mode os.FileMode) string {
+	switch {
+	case mode&os.ModeSymlink != 0:
+		return "a symbolic link"
+	case mode&os.ModeNamedPipe != 0:
+		return "a named pipe"
+	case mode&os.ModeSocket != 0:
+		return "a socket"
+	case mode&os.ModeDevice != 0:
+		return "a device"
+	case mode.IsRegular():
+		return "a file"
+	}
+	return "something that is no file"
+}
+
+// maxValuesSize bounds the file of values in bytes: a worker's messages, in which text may take six times its size, are
+// bounded too.
+const maxValuesSize = 2 << 20
 
 // reportValues reports the members of the JSON object in the file at path.
-func reportValues(job *stages.Job, path string) error {
+func (p *program) reportValues(job *stages.Job, path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("reading the values: %w", err)
 	}
 	if info.IsDir() || info.Size() > maxValuesSize {
-		return stages.Problemf("values", "Values cannot be read", "The output named by `values` must be a file with one JSON object of at most 16 MiB.")
+		return stages.Problemf("values", "Values cannot be read", "The output named by `values` must be a file with one JSON object of at most 2 MiB.")
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -323,6 +373,9 @@ func reportValues(job *stages.Job, path string) error {
 	for _, name := range names {
 		if !portName.MatchString(name) {
 			return stages.Problemf("values", "Malformed name", "The value %q is not a name: use letters, digits, - and _.", name)
+		}
+		if _, taken := p.outputs[name]; taken {
+			return stages.Problemf("values", "Name of a value is taken", "The value %q has the name of an output. Expressions name both in the same way, so rename one of them.", name)
 		}
 		job.Value(name, object[name])
 	}

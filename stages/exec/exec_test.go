@@ -87,16 +87,23 @@ func TestProblems(t *testing.T) {
 	}{
 		{"no program", map[string]any{"command": []any{"no-such-program-here"}}, "Program not found"},
 		{"no script", map[string]any{"command": []any{"./missing.sh"}}, "Program not found"},
-		{"not executable", map[string]any{"command": []any{"in/letters"}}, "Program cannot be executed"},
+		{"not executable", map[string]any{"command": []any{"/etc/passwd"}}, "Program cannot be executed"},
+		{"no interpreter", map[string]any{"command": []any{"in/letters"}}, "whose first line names its interpreter"},
 		{"exit status", map[string]any{"command": shell("exit 3")}, "exit status 3"},
 		{"signal", map[string]any{"command": shell("kill -9 $$")}, "ended by a signal"},
 		{"missing output", map[string]any{"command": shell("true"), "outputs": out}, "Missing output"},
 		{"a folder for a file", map[string]any{"command": shell("mkdir out/o"), "outputs": out}, "Wrong kind of output"},
 		{"a file for a folder", map[string]any{"command": shell("touch out/o"), "outputs": map[string]any{"o": "folder"}}, "Wrong kind of output"},
+		{"a link for a file", map[string]any{"command": shell("ln -s ../in/letters out/o"), "outputs": out}, "left a symbolic link as out/o"},
+		{"a named pipe for values", map[string]any{"command": shell("mkfifo out/o"), "outputs": out, "values": "o"}, "left a named pipe as out/o"},
+		{"another folder for out", map[string]any{"command": shell("mkdir else; touch else/o; rmdir out; ln -s else out"), "outputs": out}, "replaced the folder out"},
+		{"its folder removed", map[string]any{"command": shell(`rm -rf "$PWD"`), "outputs": out}, "Missing output"},
 		{"unknown type", map[string]any{"command": shell("true"), "outputs": map[string]any{"o": "flie"}}, "Unknown type of artifact"},
 		{"values are no output", map[string]any{"command": shell("true"), "values": "x"}, "Values need an output"},
 		{"values are no object", map[string]any{"command": shell("echo 3 > out/o"), "outputs": out, "values": "o"}, "Values cannot be read"},
 		{"values with a bad name", map[string]any{"command": shell(`echo '{"a b": 1}' > out/o`), "outputs": out, "values": "o"}, "Malformed name"},
+		{"values with an output's name", map[string]any{"command": shell(`echo '{"o": 1}' > out/o`), "outputs": out, "values": "o"}, "Name of a value is taken"},
+		{"values without end", map[string]any{"command": shell(`truncate -s 3M out/o`), "outputs": out, "values": "o"}, "at most 2 MiB"},
 		{"environment with =", map[string]any{"command": shell("true"), "env": map[string]any{"A=B": "c"}}, "Malformed environment variable"},
 		{"empty command", map[string]any{"command": []any{}}, "must not be empty"},
 	} {
@@ -210,5 +217,20 @@ func TestLongLinesAreCut(t *testing.T) {
 	}
 	if len(rep.log) != 5 || len(rep.log[1]) != 4096 || len(rep.log[3]) != 10000-2*4096 || rep.log[4] != "end" {
 		t.Errorf("log has %d lines", len(rep.log))
+	}
+}
+
+func TestAnInputThatIsTheCommandIsExecutable(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho done > out/o\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	st := Kind.New()
+	stages.Decode(st, stages.Args{Values: map[string]any{"command": []any{"in/script"}, "outputs": map[string]any{"o": "file"}}}, map[string]bool{"inputs": true})
+	job := &stages.Job{OutDir: t.TempDir(), ScratchDir: t.TempDir(), Inputs: map[string][]stages.Input{"inputs": {{Name: "script", Path: script, Ref: artifact.Ref{Type: artifact.File}}}}}
+	rep := &reporter{values: map[string]any{}}
+	if err := st.Run(context.Background(), job.WithReporter(rep)); err != nil {
+		t.Fatal(err, rep.text())
 	}
 }
