@@ -17,7 +17,7 @@ variable "data" {
 
 variable "epochs" {
   type        = number
-  default     = 5
+  default     = 6
   description = "Passes over the training split."
 }
 
