@@ -129,6 +129,10 @@ func ParseTree(text []byte) (Tree, error) {
 	return t, nil
 }
 
+// CacheFolder is the name of cache folders. Walk leaves them out: a project that is a source of its own pipeline would
+// otherwise change with each run.
+const CacheFolder = ".darkroom"
+
 // Walk calls visit for every regular file below root in the order of a manifest's paths, with its clean relative path. Symbolic links are
 // followed to files; links to folders and special files (sockets, devices) are refused with an error that names them.
 func Walk(root string, visit func(rel string, info fs.FileInfo) error) error {
@@ -139,6 +143,9 @@ func Walk(root string, visit func(rel string, info fs.FileInfo) error) error {
 			return err
 		}
 		if d.IsDir() {
+			if d.Name() == CacheFolder && path != root {
+				return fs.SkipDir
+			}
 			return nil
 		}
 		info, err := os.Stat(path)

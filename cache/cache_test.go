@@ -303,3 +303,16 @@ func TestTheIndexIsLeftAloneWhereRoomIsShort(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestASourceLeavesTheCacheOut(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "a"), "a")
+	c := openCache(t, filepath.Join(dir, artifact.CacheFolder))
+	s, err := c.HashSource(dir)
+	if err != nil || s.Files() != 1 {
+		t.Errorf("%d files, %v", s.Files(), err)
+	}
+	if _, err := openCache(t, filepath.Join(dir, "store")).HashSource(dir); err == nil || !strings.Contains(err.Error(), "holds the cache") {
+		t.Errorf("a cache of another name: %v", err)
+	}
+}

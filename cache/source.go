@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,6 +47,9 @@ func (c *Cache) HashSource(path string) (*Source, error) {
 		s.stamps[""] = st
 		s.Ref = artifact.Ref{Type: artifact.File, Digest: e.Digest, Size: e.Size}
 		return s, nil
+	}
+	if rel, err := filepath.Rel(path, c.dir); err == nil && filepath.IsLocal(rel) && !strings.Contains("/"+filepath.ToSlash(rel)+"/", "/"+artifact.CacheFolder+"/") {
+		return nil, fmt.Errorf("the source %s holds the cache, %s, so it would change with each run; name the cache's folder %s, which sources leave out, or put it elsewhere", path, c.dir, artifact.CacheFolder)
 	}
 	var rels []string
 	var executable []bool
