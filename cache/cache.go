@@ -17,6 +17,7 @@
 //	scratch/KEY/            checkpoints; belong to a key and survive attempts
 //	tmp/, quarantine/
 //	index/                  Badger
+//	index.behind            there are runs that it does not know of
 package cache
 
 import (
@@ -59,9 +60,7 @@ func Open(dir string) (*Cache, error) {
 		return nil, fmt.Errorf("opening the cache %s: %w", dir, err)
 	}
 	c.index = openIndex(filepath.Join(dir, "index"))
-	if c.index.fresh {
-		c.rebuildIndex()
-	}
+	c.catchUp()
 	return c, nil
 }
 

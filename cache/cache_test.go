@@ -316,3 +316,42 @@ func TestASourceLeavesTheCacheOut(t *testing.T) {
 		t.Errorf("a cache of another name: %v", err)
 	}
 }
+
+// LastRecord is what explanations compare with, whoever had the index when, and however it was lost.
+func TestTheLastRecordIsThatOfTheLastRun(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	first := openCache(t, dir)
+	start := time.Now()
+	run := func(c *Cache, name, state string) {
+		start = start.Add(time.Second)
+		l, err := c.BeginRun(Run{Pipeline: "p", Started: start})
+		if err == nil {
+			err = l.Finish(func(r *Run) { r.Stages = []RunStage{{Address: "s.a", Key: key(name), State: state}} })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := func(when, want string) {
+		t.Helper()
+		c := openCache(t, dir)
+		defer c.Close()
+		if r := c.LastRecord("p", "s.a"); !c.index.here() || r == nil || r.Key != key(want) {
+			t.Errorf("%s: %v", when, r)
+		}
+	}
+	record(t, first, key("old"), "old")
+	record(t, first, key("new"), "new")
+	run(first, "old", "done")
+	second := openCache(t, dir) // the first one has the index
+	run(second, "new", "done")
+	run(second, "broken", "failed")
+	if err := errors.Join(second.Close(), first.Close()); err != nil {
+		t.Fatal(err)
+	}
+	last("after a run without the index", "new")
+	if err := os.RemoveAll(filepath.Join(dir, "index")); err != nil {
+		t.Fatal(err)
+	}
+	last("after the index was lost", "new")
+}

@@ -83,9 +83,12 @@ type RunLog struct {
 	noted map[string]artifact.Digest // by address: what noteLast was told
 }
 
+// finished reports whether the stage's key has a record: that of a failed stage explains nothing.
+func (s RunStage) finished() bool { return s.State == "done" || s.State == "reused" }
+
 // note remembers the key of a stage that has finished, once.
 func (l *RunLog) note(s RunStage) {
-	if s.State != "done" && s.State != "reused" || l.noted[s.Address] == s.Key {
+	if !s.finished() || l.noted[s.Address] == s.Key {
 		return
 	}
 	l.noted[s.Address] = s.Key
@@ -114,6 +117,7 @@ func (l *RunLog) write() error {
 		err = l.c.writeFile(l.c.path("runs", l.run.ID+".json"), b)
 	}
 	if err == nil {
+		l.c.leaveBehind()
 		return nil
 	}
 	if _, e := os.Lstat(l.c.path("VERSION")); errors.Is(e, fs.ErrNotExist) {

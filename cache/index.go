@@ -215,8 +215,36 @@ func (c *Cache) rebuildIndex() {
 	runs, _ := c.Runs() // those that cannot be read are left out
 	for i := len(runs) - 1; i >= 0; i-- {
 		for _, s := range runs[i].Stages {
+			if !s.finished() {
+				continue
+			}
 			c.noteLast(runs[i].Pipeline, s.Address, s.Key, runs[i].Started)
 		}
+	}
+}
+
+// behind is the file that a process without the index leaves when it has stored a run: the next one that has the index
+// learns the last keys from the runs again.
+func (c *Cache) behind() string { return c.path("index.behind") }
+
+// catchUp makes the index know the runs of processes that did without it.
+func (c *Cache) catchUp() {
+	if !c.index.here() {
+		return
+	}
+	// The file goes first: a run that is stored from now on leaves it again.
+	if os.Remove(c.behind()) == nil || c.index.fresh {
+		c.rebuildIndex()
+	}
+}
+
+// leaveBehind notes that a run was stored that the index does not know of.
+func (c *Cache) leaveBehind() {
+	if c.index.here() {
+		return
+	}
+	if f, err := os.Create(c.behind()); err == nil { // without it, an explanation compares with an older execution
+		f.Close()
 	}
 }
 
