@@ -203,6 +203,8 @@ func closest(given string, options []string) string {
 	// Two letters that changed places are two changes, and happen in short words too.
 	most := 3
 	switch {
+	case len(given) < 2: // every other letter is one change away
+		most = 0
 	case len(given) < 4:
 		most = 1
 	case len(given) < 9:

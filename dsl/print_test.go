@@ -49,3 +49,12 @@ func TestDiagnosticsAsJSON(t *testing.T) {
 		t.Errorf("Error() = %q", got)
 	}
 }
+
+// One letter is one change away from every other, so it suggests nothing.
+func TestClosest(t *testing.T) {
+	for _, c := range []struct{ given, want string }{{"q", ""}, {"M", "m"}, {"epoch", "epochs"}, {"photos", ""}} {
+		if got := closest(c.given, []string{"m", "epochs"}); got != c.want {
+			t.Errorf("closest(%q) = %q, want %q", c.given, got, c.want)
+		}
+	}
+}

@@ -155,7 +155,11 @@ func (l *loader) checkStageName(doc *document, t hcl.Traversal, roots map[string
 		if len(labels) == 0 {
 			none = fmt.Sprintf(" The pipeline has no stage of the kind %s.", root)
 		}
-		return fail("Reference to a missing stage", "There is no stage %s.%s%s", address, none, suggestion(label, labels, "The stages of this kind:"))
+		way := suggestion("", labels, "The stages of this kind:")
+		if best := closest(label, labels); best != "" {
+			way = fmt.Sprintf(" Did you mean %q?", root+"."+best)
+		}
+		return fail("Reference to a missing stage", "There is no stage %s.%s%s", address, none, way)
 	}
 	names := append(l.catalog.Names(), "var", "local", "path")
 	sort.Strings(names)

@@ -75,14 +75,35 @@ func compareStage(s, t cache.ExperimentStage) (out []Difference) {
 		names[n] = true
 	}
 	for _, n := range sortedNames(names) {
-		if x, y := s.Values[n], t.Values[n]; !sameValue(x, y) {
-			out = append(out, Difference{Address: s.Address, Area: "value", Path: n, Old: valueText(x), New: valueText(y)})
-		}
+		out = append(out, compareValue(s.Address, n, s.Values[n], t.Values[n])...)
 	}
 	for _, n := range sortedNames(s.Outputs) {
 		if x, y := s.Outputs[n], t.Outputs[n]; x.Digest != y.Digest {
 			out = append(out, Difference{Address: s.Address, Area: "output", Path: n, Old: x.Digest.Short(), New: y.Digest.Short()})
 		}
+	}
+	return out
+}
+
+// compareValue goes into objects, so that a difference is that of one number: per_class.scratch.recall.
+func compareValue(address, path string, x, y any) (out []Difference) {
+	a, isObject := x.(map[string]any)
+	b, areObjects := y.(map[string]any)
+	if !isObject || !areObjects {
+		if !sameValue(x, y) {
+			out = append(out, Difference{Address: address, Area: "value", Path: path, Old: valueText(x), New: valueText(y)})
+		}
+		return out
+	}
+	names := map[string]bool{}
+	for n := range a {
+		names[n] = true
+	}
+	for n := range b {
+		names[n] = true
+	}
+	for _, n := range sortedNames(names) {
+		out = append(out, compareValue(address, path+"."+n, a[n], b[n])...)
 	}
 	return out
 }

@@ -20,7 +20,8 @@ func (r *run) storeExperiment(hash artifact.Digest) error {
 	for name, text := range r.p.Sources {
 		e.Sources[name] = string(text)
 	}
-	for _, s := range r.stages {
+	for _, i := range r.g.order { // each stage after those that it needs
+		s := r.stages[i]
 		for _, in := range s.res.inputs {
 			if in.source != nil {
 				e.Inputs[in.written] = in.ref

@@ -79,6 +79,18 @@ func TestCompare(t *testing.T) {
 	if s := strings.Join(got, "\n"); s != want {
 		t.Errorf("got:\n%s\nwant:\n%s", s, want)
 	}
+	// An object differs member by member.
+	x.Stages[0].Values = map[string]any{"per_class": map[string]any{"a": map[string]any{"f1": 0.5, "recall": 1.0}, "b": 1.0}}
+	y.Stages[0].Values = map[string]any{"per_class": map[string]any{"a": map[string]any{"f1": 0.25, "recall": 1.0}}}
+	got = nil
+	for _, d := range engine.Compare(x, y) {
+		if d.Area == "value" {
+			got = append(got, d.Path+" "+d.Old+" "+d.New)
+		}
+	}
+	if s := strings.Join(got, "\n"); s != "per_class.a.f1 0.5 0.25\nper_class.b 1 " {
+		t.Errorf("members:\n%s", s)
+	}
 	if d := engine.Compare(x, x); len(d) != 0 {
 		t.Errorf("an experiment differs from itself: %v", d)
 	}

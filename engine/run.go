@@ -362,9 +362,11 @@ func (r *run) store() {
 	_ = r.log.Update(func(run *cache.Run) { run.Stages = r.runStages() })
 }
 
+// runStages is the state of every stage, each after those that it needs.
 func (r *run) runStages() []cache.RunStage {
 	out := make([]cache.RunStage, 0, len(r.stages))
-	for _, s := range r.stages {
+	for _, i := range r.g.order {
+		s := r.stages[i]
 		rs := cache.RunStage{Address: s.Node.ID, Kind: s.Node.Kind.Name, State: string(s.State), Key: s.Key, Reasons: toStored(s.Reasons)}
 		if s.State == Ready {
 			rs.State = string(Waiting)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"github.com/darkroom-dev/darkroom/cmd/live"
 	"github.com/darkroom-dev/darkroom/engine"
 )
 
@@ -63,9 +65,25 @@ func (a *app) printDifferences(differences []engine.Difference) {
 			}
 			fmt.Fprintln(a.out, a.paint(a.out, bold, name))
 		}
-		rows = append(rows, []string{a.paint(a.out, dim, d.Area), d.Path, orNone(d.Old) + " → " + orNone(d.New)})
+		rows = append(rows, []string{a.paint(a.out, dim, d.Area), d.Path, changeText(d)})
 	}
 	flush()
+}
+
+// changeText writes a difference on a line; numbers with up to six digits and, where both are, by how much they differ.
+func changeText(d engine.Difference) string {
+	x, errX := strconv.ParseFloat(d.Old, 64)
+	y, errY := strconv.ParseFloat(d.New, 64)
+	// The digits of a digest can look like a number.
+	if errX == nil && errY == nil && d.Area != "output" && d.Area != "input" {
+		sign := ""
+		if y > x {
+			sign = "+"
+		}
+		return fmt.Sprintf("%s → %s  (%s%s)", numberText(x), numberText(y), sign, strconv.FormatFloat(y-x, 'g', 3, 64))
+	}
+	const most = 60 // columns of a value
+	return live.Cut(live.Clean(orNone(d.Old)), most) + " → " + live.Cut(live.Clean(orNone(d.New)), most)
 }
 
 func orNone(text string) string {

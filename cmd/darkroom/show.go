@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/darkroom-dev/darkroom/cache"
 	"github.com/darkroom-dev/darkroom/cmd/live"
 	"github.com/darkroom-dev/darkroom/stages"
+	"github.com/darkroom-dev/darkroom/stages/all"
 )
 
 // recordJSON is `show ADDRESS --json`.
@@ -200,8 +202,9 @@ func (a *app) printRecord(r *cache.Record) {
 	}
 	a.printValues("values", r.Values)
 	measured := map[string]any{}
+	units := measurementUnits(r.Kind)
 	for name, v := range r.Measured {
-		measured[name] = v
+		measured[name] = withUnit(v, units[name])
 	}
 	a.printValues("measured", measured)
 	if len(r.Reasons) > 0 {
@@ -210,6 +213,29 @@ func (a *app) printRecord(r *cache.Record) {
 			fmt.Fprintln(a.out, "  "+cacheReason(x))
 		}
 	}
+}
+
+// measurementUnits are the units in which a kind measures, by name.
+func measurementUnits(kind string) map[string]string {
+	units := map[string]string{}
+	if k := all.Catalog().Lookup(kind); k != nil {
+		for _, m := range stages.SchemaOf(k.New()).Measurements {
+			units[m.Name] = m.Unit
+		}
+	}
+	return units
+}
+
+// withUnit writes a measurement, which is never more exact than four digits.
+func withUnit(v float64, unit string) string {
+	if unit == "bytes" {
+		return bytesText(int64(v))
+	}
+	rounded, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 4, 64), 64)
+	if err != nil {
+		rounded = v
+	}
+	return strings.TrimSpace(numberText(rounded) + " " + unit)
 }
 
 func (a *app) printValues(title string, values map[string]any) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -75,13 +76,23 @@ func TestTexts(t *testing.T) {
 		secondsText(0.04): "0.0 s", secondsText(9.96): "10 s", secondsText(75): "1:15",
 		numberText(3): "3", numberText(0.123456789): "0.123457", numberText(math.Pi * 1e10): "3.14159e+10",
 		plural(1, "run"): "1 run", plural(0, "run"): "0 runs",
-		valueText([]any{1.0, "a", nil, true}):            "[1, a, null, true]",
-		valueText(map[string]any{"b": 2.0, "a": 1.0}):    "{a 1, b 2}",
-		countsText(1, 2, 0, 0):                           "1 ran, 2 reused",
-		countsText(1, 2, 3, 4):                           "1 ran, 2 reused, 3 failed, 4 not run",
-		closest("trian.net", []string{"train.net", "x"}): "; did you mean train.net?",
-		closest("zzz", []string{"train.net", "split.s"}): "; it has train.net, split.s",
-		shortDigests("model:" + strings.Repeat("a", 64)): "model:aaaaaaaaaaaa",
+		valueText([]any{1.0, "a", nil, true}):                                                   "[1, a, null, true]",
+		valueText(map[string]any{"b": 2.0, "a": 1.0}):                                           "{a 1, b 2}",
+		countsText(1, 2, 0, 0):                                                                  "1 ran, 2 reused",
+		countsText(1, 2, 3, 4):                                                                  "1 ran, 2 reused, 3 failed, 4 not run",
+		closest("trian.net", []string{"train.net", "x"}):                                        "; did you mean train.net?",
+		closest("zzz", []string{"train.net", "split.s"}):                                        "; it has train.net, split.s",
+		changeText(engine.Difference{Area: "value", Old: "0.57045139993592", New: "0.25"}):      "0.570451 → 0.25  (-0.32)",
+		changeText(engine.Difference{Area: "argument", Old: "1", New: "3"}):                     "1 → 3  (+2)",
+		changeText(engine.Difference{Area: "output", Old: "123456789012", New: "1e3456789012"}): "123456789012 → 1e3456789012",
+		changeText(engine.Difference{Area: "variable", New: `"a"`}):                             `none → "a"`,
+		withUnit(432111616, "bytes"):                                                            "432.1 MB",
+		withUnit(10839.4, "images/s"):                                                           "10840 images/s",
+		withUnit(0.6656582, "ms"):                                                               "0.6657 ms",
+		withUnit(3, ""):                                                                         "3",
+		flagMistake(errors.New(`invalid argument "x" for "--top" flag: strconv.ParseInt: parsing "x": invalid syntax`)): `invalid argument "x" for "--top" flag: it takes a whole number`,
+		strings.Join(wrapped("one two  three four", 9), "|"):                                                            "one two|three|four",
+		shortDigests("model:" + strings.Repeat("a", 64)):                                                                "model:aaaaaaaaaaaa",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
