@@ -77,7 +77,14 @@ func compareStage(s, t cache.ExperimentStage) (out []Difference) {
 	for _, n := range sortedNames(names) {
 		out = append(out, compareValue(s.Address, n, s.Values[n], t.Values[n])...)
 	}
-	for _, n := range sortedNames(s.Outputs) {
+	outputs := map[string]bool{}
+	for n := range s.Outputs {
+		outputs[n] = true
+	}
+	for n := range t.Outputs {
+		outputs[n] = true
+	}
+	for _, n := range sortedNames(outputs) {
 		if x, y := s.Outputs[n], t.Outputs[n]; x.Digest != y.Digest {
 			out = append(out, Difference{Address: s.Address, Area: "output", Path: n, Old: x.Digest.Short(), New: y.Digest.Short()})
 		}

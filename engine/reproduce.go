@@ -59,6 +59,12 @@ type Loader func(sources map[string][]byte, variables map[string]any, dir string
 // Reproduce executes e again in the folder dir, which must be empty or absent, with an empty cache of its own and the
 // recorded numbers of threads, and compares every output. o.Cache is where e and the sources that it kept come from.
 func Reproduce(ctx context.Context, e *cache.Experiment, load Loader, dir string, o Options) (*Reproduction, error) {
+	// GC would take away the sources that are about to be copied, and the folder when it lies in the cache.
+	share, err := o.Cache.Share(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer share.Release()
 	clean, err := cleanFolder(dir)
 	if err != nil {
 		return nil, err

@@ -1,11 +1,13 @@
 package engine_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/cache"
 	"github.com/darkroom-dev/darkroom/engine"
 )
@@ -41,6 +43,11 @@ func TestReproduce(t *testing.T) {
 	e := experiment(b, "abc")
 	if err := os.Remove(source); err != nil { // the cache has kept it
 		t.Fatal(err)
+	}
+	b.options.Events = func(engine.Event) {
+		if _, err := b.options.Cache.GC(t.Context(), cache.Policy{DryRun: true}); !errors.Is(err, cache.ErrInUse) {
+			t.Errorf("gc may collect what is being reproduced: %v", err)
+		}
 	}
 	rep, err := engine.Reproduce(t.Context(), e, loadSourced, filepath.Join(b.dir, "again"), b.options)
 	if err != nil {
@@ -93,5 +100,11 @@ func TestCompare(t *testing.T) {
 	}
 	if d := engine.Compare(x, x); len(d) != 0 {
 		t.Errorf("an experiment differs from itself: %v", d)
+	}
+	more := *x
+	more.Stages = append([]cache.ExperimentStage(nil), x.Stages...)
+	more.Stages[0].Outputs = map[string]artifact.Ref{"out": x.Stages[0].Outputs["out"], "more": {Digest: "abc"}}
+	if d := engine.Compare(x, &more); len(d) != 1 || d[0].Path != "more" || d[0].New != "abc" {
+		t.Errorf("an output that only the second one has: %v", d)
 	}
 }
