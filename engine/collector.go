@@ -57,10 +57,11 @@ func (c *collector) Log(line string) {
 	c.mu.Lock()
 	cut := c.cut
 	switch {
+	case cut: // a shorter line would seem to follow where others are missing
 	case c.log.Len()+len(line) < maxLog:
 		c.log.WriteString(line)
 		c.log.WriteByte('\n')
-	case !c.cut:
+	default:
 		c.cut = true
 		c.log.WriteString("… the log is cut here: it is longer than 8 MiB\n")
 	}

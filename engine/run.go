@@ -58,7 +58,7 @@ type StageResult struct {
 type stage struct {
 	StageResult
 	res      *resolved
-	repairs  int  // how often damage made it run again
+	repairs  int  // how often damage of its outputs made it run again
 	judged   bool // its requirements were checked
 	damaged  *Reason
 	priority float64
@@ -286,16 +286,16 @@ func (r *run) take(c completion) {
 	}
 }
 
-// maxRepairs bounds how often one stage waits for the repair of its inputs: storage that damages everything is no use.
+// maxRepairs bounds how often one stage is made anew in a run: storage that damages everything is no use.
 const maxRepairs = 3
 
 // repair sends the producer of a damaged artifact back to run again, and s back to wait for it.
 func (r *run) repair(s *stage, d *damage) {
-	if s.repairs++; s.repairs > maxRepairs || d.from.Node == "" {
-		r.fail(s, fmt.Errorf("its input was damaged again after it had been made anew; look at the disk: %w", d.err))
+	up := r.stages[r.g.index[d.from.Node]]
+	if up.repairs >= maxRepairs {
+		r.fail(s, fmt.Errorf("its input from %s was damaged again after it had been made anew; look at the disk: %w", up.Node.ID, d.err))
 		return
 	}
-	up := r.stages[r.g.index[d.from.Node]]
 	r.events.emit(Event{Event: EventBlobDamaged, Address: up.Node.ID, Key: up.Key, Error: d.err.Error()})
 	s.State = Waiting
 	if up.State.over() {

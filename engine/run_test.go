@@ -275,6 +275,47 @@ func TestDamageDuringTheRunIsRepaired(t *testing.T) {
 	}
 }
 
+// However many inputs of one stage are damaged, each is made anew; one that is damaged again and again is not.
+func TestDamageOfManyInputsIsRepaired(t *testing.T) {
+	b := newBench(t)
+	ids := []string{"text.a", "text.b", "text.c", "text.d", "text.e"}
+	var nodes []*engine.Node
+	for _, id := range ids {
+		nodes = append(nodes, node(id, arg{"add": id}))
+	}
+	nodes[0].After = ids[1:] // so that all the blobs are there when it has finished
+	p := pipeline(b.dir, append(nodes, node("text.z", nil, ids...))...)
+	listen := b.options.Events
+	blobs := map[string]string{}
+	var spoil func(finished string) []string
+	b.options.Events = func(e engine.Event) {
+		listen(e)
+		if e.Event != engine.EventStageFinished {
+			return
+		}
+		d := string(e.Outputs["out"].Digest)
+		blobs[e.Address] = filepath.Join(b.dir, ".darkroom", "blobs", d[:2], d)
+		for _, id := range spoil(e.Address) {
+			if err := errors.Join(os.Chmod(blobs[id], 0o666), os.WriteFile(blobs[id], []byte("spoilt"), 0o666)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	spoil = func(finished string) []string {
+		if finished != "text.a" || b.heard(engine.EventBlobDamaged, "text.a") != nil {
+			return nil
+		}
+		return ids
+	}
+	res := b.expect(p, "text.a done, text.b done, text.c done, text.d done, text.e done, text.z done")
+	if got := b.content(res, "text.z"); got != strings.Join(ids, "") || len(strings.Fields(b.journal())) != 11 {
+		t.Errorf("the result is %q of %s", got, b.journal())
+	}
+	spoil = func(finished string) []string { return []string{finished} }
+	b.options.Force = []string{"text.c", "text.z"}
+	b.expect(p, "text.a reused, text.b reused, text.c done, text.d reused, text.e reused, text.z failed")
+}
+
 func TestDeadWorkerIsReportedWithItsLog(t *testing.T) {
 	b := newBench(t)
 	b.expect(pipeline(b.dir, node("text.a", arg{"do": "die"})), "text.a failed")
