@@ -120,8 +120,9 @@ func TestBlockIsRedrawnInPlace(t *testing.T) {
 
 func TestNarrowTerminalsLoseWhatMattersLeast(t *testing.T) {
 	for columns, want := range map[int]string{
-		82: "⠙ train.net  ━━━─────────   30%  epoch 2/5  loss 0.3457  0:42 left",
-		50: "⠙ train.net   30%  epoch 2/5  0:42 left",
+		82: "⠙ train.net  ━━──────   30%  epoch 2/5  loss 0.3457  1,235 images/s  0:42 left",
+		50: "⠙ train.net  ━━──────   30%  epoch 2/5  0:42 left",
+		42: "⠙ train.net   30%  epoch 2/5  0:42 left",
 		30: "⠙ train.net  0:42 left",
 		20: "⠙ train.net",
 		12: "⠙ train.net",

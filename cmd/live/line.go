@@ -19,9 +19,13 @@ type part struct {
 // line draws a stage: spinner, address, bar, phase, metrics, rate, time left. What matters least is left out until the
 // rest fits.
 func (d *Display) line(mark string, r *row, longest, columns int) string {
-	address := Cut(Clean(r.address), longest)
+	address := CutMiddle(Clean(r.address), longest)
 	address += strings.Repeat(" ", max(0, longest-Width(address)))
-	parts := d.parts(r)
+	cells := 12 // of the bar
+	if columns < 100 {
+		cells = 8
+	}
+	parts := d.parts(r, cells)
 	for {
 		text := mark + " " + address
 		for _, p := range parts {
@@ -40,12 +44,12 @@ func (d *Display) line(mark string, r *row, longest, columns int) string {
 	}
 }
 
-func (d *Display) parts(r *row) []part {
+func (d *Display) parts(r *row, cells int) []part {
 	p := r.progress
 	var parts []part
 	if p.Total > 0 {
 		share := math.Min(1, float64(p.Done)/float64(p.Total))
-		parts = append(parts, part{d.bar(share, 12), 3}, part{fmt.Sprintf("%3.0f%%", math.Floor(100*share)), 2})
+		parts = append(parts, part{d.bar(share, cells), 3}, part{fmt.Sprintf("%3.0f%%", math.Floor(100*share)), 2})
 	} else if p.Done > 0 {
 		parts = append(parts, part{strings.TrimSpace(Count(float64(p.Done)) + " " + Clean(p.Unit)), 3})
 	}

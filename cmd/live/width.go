@@ -83,6 +83,24 @@ func Cut(s string, columns int) string {
 	return b.String()
 }
 
+// CutMiddle shortens plain text to at most columns with … for what is left out before its end, because what tells the
+// instances of a stage apart stands there.
+func CutMiddle(s string, columns int) string {
+	if Width(s) <= columns || columns < 8 {
+		return Cut(s, columns)
+	}
+	head := Cut(s, (columns-1)/3+1) // with its …
+	tail, used := len(s), Width(head)
+	for tail > 0 {
+		r, n := utf8.DecodeLastRuneInString(s[:tail])
+		if used += runeWidth(r); used > columns {
+			break
+		}
+		tail -= n
+	}
+	return head + s[tail:]
+}
+
 // Clean makes text from a stage safe for a terminal's line: no control characters, tabs become spaces.
 func Clean(s string) string {
 	return strings.Map(func(r rune) rune {

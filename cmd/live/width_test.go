@@ -29,6 +29,25 @@ func TestCut(t *testing.T) {
 	}
 }
 
+func TestCutMiddle(t *testing.T) {
+	for _, c := range []struct {
+		in      string
+		columns int
+		want    string
+	}{
+		{"train.net", 9, "train.net"}, {"train.net", 7, "train.…"}, {`train.sweep["lr=0.1"]`, 12, `tra…lr=0.1"]`}, {`train.sweep["lr=0.2"]`, 12, `tra…lr=0.2"]`},
+		{"写真写真写真写真", 10, "写…真写真"}, {"写真写真写真写真", 11, "写…写真写真"}, {"abc", 0, ""},
+	} {
+		got := CutMiddle(c.in, c.columns)
+		if got != c.want {
+			t.Errorf("CutMiddle(%q, %d) = %q, want %q", c.in, c.columns, got, c.want)
+		}
+		if Width(got) > c.columns {
+			t.Errorf("CutMiddle(%q, %d) takes %d columns", c.in, c.columns, Width(got))
+		}
+	}
+}
+
 func TestCleanLeavesNothingThatMovesTheCursor(t *testing.T) {
 	if got := Clean("a\x1b[2Jb\r\nc\td\x9bx"); got != "a[2Jbc dx" {
 		t.Errorf("Clean = %q", got)
