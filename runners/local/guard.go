@@ -37,7 +37,9 @@ func guard(ctx context.Context, in io.Reader, events *os.File) int {
 		return 2
 	}
 	go func() {
-		_, _ = io.Copy(job, in)
+		if _, err := io.Copy(job, in); err != nil {
+			_, _ = io.Copy(io.Discard, in) // the stage has died before it read its job, which is told below; the run lives
+		}
 		endDescent()
 		os.Exit(3) // the run has died: nobody is left to hear an answer
 	}()

@@ -9,6 +9,7 @@ package local
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -292,17 +293,20 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// readMessages hands on what the worker reports and returns its answer, or nil when it left none.
+// readMessages hands on what the worker reports and returns its answer, or nil when it left none. A stage that ended well
+// but of which a value was lost did not end well: its record would lie.
 func readMessages(events io.Reader, rep stages.Reporter) *answer {
 	in := bufio.NewReader(events)
+	lost := false
 	for {
 		line, err := readLine(in)
 		if err != nil {
 			return nil
 		}
 		var m message
-		if json.Unmarshal(line, &m) != nil {
-			continue // torn by the death of its writer
+		if json.Unmarshal(line, &m) != nil { // torn by the death of its writer, or too long
+			lost = lost || bytes.HasPrefix(line, []byte(`{"value"`))
+			continue
 		}
 		switch {
 		case m.Progress != nil:
@@ -314,6 +318,9 @@ func readMessages(events io.Reader, rep stages.Reporter) *answer {
 		case m.Measure != nil:
 			rep.Measure(m.Measure.Name, m.Measure.Value)
 		case m.Done != nil:
+			if lost && *m.Done == (answer{}) {
+				return &answer{Error: fmt.Sprintf("the stage reported a value of more than %d MiB, which a record cannot hold; write it to an output", maxMessage>>20)}
+			}
 			return m.Done
 		}
 	}

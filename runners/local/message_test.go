@@ -21,6 +21,13 @@ func TestTornAndEndlessMessages(t *testing.T) {
 	}
 }
 
+func TestALostValueIsNoSuccess(t *testing.T) {
+	text := `{"value":{"name":"a","value":"` + strings.Repeat("x", maxMessage+1) + `"}}` + "\n" + `{"done":{}}` + "\n"
+	if a := readMessages(strings.NewReader(text), &runnertest.Listener{}); a == nil || !strings.Contains(a.Error, "more than 16 MiB") {
+		t.Errorf("answer %+v", a)
+	}
+}
+
 func FuzzReadMessages(f *testing.F) {
 	f.Add([]byte(`{"progress":{"done":3}}` + "\n" + `{"done":{}}` + "\n"))
 	f.Add([]byte(`{"measure":{"name":"x","value":1e300}}` + "\n"))
