@@ -12,7 +12,7 @@ func (a *app) openCache(path string) (*cache.Cache, error) {
 	dir := a.cacheFolder(path)
 	c, err := cache.Open(dir)
 	if err != nil {
-		return nil, lackingf("opening the cache %s: %w", dir, err)
+		return nil, lackingf("%w; choose another folder with --cache or %s", err, cacheVariable)
 	}
 	return c, nil
 }

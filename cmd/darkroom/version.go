@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 
@@ -15,12 +16,16 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Prints the version of darkroom and of what it computes with",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			library := ort.Version()
+			if library == "onnxruntime" {
+				library = "" // not found
+			}
 			if a.json {
 				return a.printJSON(map[string]string{
-					"version": version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "onnxruntime": ort.Version(),
+					"version": version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "onnxruntime": library,
 				})
 			}
-			fmt.Fprintf(a.out, "darkroom %s (%s, %s/%s, %s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, ort.Version())
+			fmt.Fprintf(a.out, "darkroom %s (%s, %s/%s, %s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, cmp.Or(library, "no onnxruntime"))
 			return nil
 		},
 	}

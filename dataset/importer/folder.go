@@ -56,7 +56,7 @@ func (s source) openFolder(o Options) (*Images, error) {
 			pixels, err := s.picture(f, info, o.Size == 0)
 			r := Record{ID: strings.TrimPrefix(f, base), Label: int32(slices.Index(classes, classOf(f, base))), Image: pixels}
 			if err != nil {
-				r, err = Record{}, &RecordError{"the picture", f, err}
+				r, err = Record{}, &RecordError{"", f, err}
 			}
 			if !yield(r, err) {
 				return

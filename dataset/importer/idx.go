@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/darkroom-dev/darkroom/dataset"
@@ -74,6 +75,11 @@ func (s source) openIDX(o Options) (*Images, error) {
 			classes = max(classes, int(v)+1)
 		}
 	}
+	if o.Classes == nil {
+		if err := checkGap(pairs, labels, classes); err != nil {
+			return nil, err
+		}
+	}
 	m.Info.Classes = classNames(o.Classes, classes)
 	m.Records = func(yield func(Record, error) bool) {
 		for i, p := range pairs {
@@ -83,6 +89,29 @@ func (s source) openIDX(o Options) (*Images, error) {
 		}
 	}
 	return m, nil
+}
+
+// checkGap finds a label that a damaged file invented: without names the labels are 0 to classes-1, and one that no image
+// has tells that a larger one is wrong.
+func checkGap(pairs []idxPair, labels [][]byte, classes int) error {
+	seen := make([]bool, classes)
+	for _, l := range labels {
+		for _, v := range l {
+			seen[v] = true
+		}
+	}
+	gap := slices.Index(seen, false)
+	if gap < 0 {
+		return nil
+	}
+	for i, l := range labels {
+		for k, v := range l {
+			if int(v) > gap {
+				return sourceErrorf("Label out of range", "Record %d of %s has the label %d, but no image has the label %d: labels are 0, 1, 2 and so on without a gap. Mend the file, or name the classes in the argument \"classes\"; a record with a label beyond them is damaged, and left out with on_error = \"skip\".", k, pairs[i].labels, v, gap)
+			}
+		}
+	}
+	return nil
 }
 
 // openMaybeGzip opens a file of the source; the returned function closes it.

@@ -41,13 +41,18 @@ type Record struct {
 
 // RecordError is a record that cannot be read.
 type RecordError struct {
-	Record string // its number or name
+	Record string // its number or name; "" when the file is the record
 	File   string // relative to the source
 	Err    error
 }
 
 // Error says which record of which file.
-func (e *RecordError) Error() string { return fmt.Sprintf("%s of %s: %v", e.Record, e.File, e.Err) }
+func (e *RecordError) Error() string {
+	if e.Record == "" {
+		return fmt.Sprintf("the picture %s: %v", e.File, e.Err)
+	}
+	return fmt.Sprintf("%s of %s: %v", e.Record, e.File, e.Err)
+}
 
 // Unwrap returns the cause.
 func (e *RecordError) Unwrap() error { return e.Err }

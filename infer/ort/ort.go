@@ -36,7 +36,7 @@ var environment struct {
 func Find() (string, error) {
 	if path := os.Getenv(PathVariable); path != "" {
 		if _, err := os.Stat(path); err != nil {
-			return "", fmt.Errorf("ONNX Runtime library named by %s: %w", PathVariable, err)
+			return "", fmt.Errorf("the ONNX Runtime library that %s names is not there: %w; unset it, or set it to the path of %s", PathVariable, err, libraryName())
 		}
 		return path, nil
 	}

@@ -189,6 +189,7 @@ func TestDamagedIDX(t *testing.T) {
 	}{
 		{about: "cut in record 7", images: images[:16+7*6+3], labels: labels, err: "Record 7 of train-images-idx3-ubyte: the file is cut off or damaged here, 2 records are lost", count: 7},
 		{about: "label out of range", images: images, labels: wrong, args: map[string]any{"classes": []any{"a", "b", "c"}}, err: "Record 4 of train-images-idx3-ubyte: the label 9 is out of range, there are 3 classes", count: 8},
+		{about: "a label with a gap before it", images: images, labels: wrong, err: "Record 4 of train-labels-idx1-ubyte has the label 9, but no image has the label 3"},
 		{about: "no header", images: images[:7], labels: labels, err: "too short for its header"},
 		{about: "not idx", images: append([]byte("GIF8"), images[4:]...), labels: labels, err: "begins with 0x47494638"},
 		{about: "labels cut", images: images, labels: labels[:12], err: "ends after 4 of 9 labels"},
@@ -274,7 +275,7 @@ func TestFolder(t *testing.T) {
 	for name, b := range pictures(t) {
 		put(t, root, name, b)
 	}
-	if _, _, err := run(t, root, map[string]any{"size": 8.0}); err == nil || !strings.Contains(err.Error(), "The picture of cat/cut.png: it is a damaged png file") {
+	if _, _, err := run(t, root, map[string]any{"size": 8.0}); err == nil || !strings.Contains(err.Error(), "The picture cat/cut.png: it is a damaged png file") {
 		t.Errorf("a damaged picture: %v", err)
 	}
 	d, values, err := run(t, root, map[string]any{"size": 8.0, "on_error": "skip"})
@@ -302,7 +303,7 @@ func TestFolder(t *testing.T) {
 		{"an unknown class", map[string][]byte{"a/b.png": pngOf(t, picture(2, 2))}, map[string]any{"classes": []any{"z"}}, `There is no folder "z"`},
 		{"two sizes", map[string][]byte{"a/b.png": pngOf(t, picture(2, 2)), "a/c.png": pngOf(t, picture(3, 2))}, nil, "it has 3×2 pixels, the first one 2×2"},
 		{"only damage", map[string][]byte{"a/b.png": {1, 2}}, map[string]any{"on_error": "skip"}, "none of the 1 pictures can be read"},
-		{"an empty picture", map[string][]byte{"a/b.png": {}}, map[string]any{"size": 8.0, "channels": 1.0}, "The picture of a/b.png: the file is empty"},
+		{"an empty picture", map[string][]byte{"a/b.png": {}}, map[string]any{"size": 8.0, "channels": 1.0}, "The picture a/b.png: the file is empty"},
 		{"no such subset", map[string][]byte{"a/b.png": pngOf(t, picture(2, 2))}, map[string]any{"subset": "test", "format": "folder"}, `The folder "test/" of the source holds no pictures`},
 	} {
 		root := t.TempDir()

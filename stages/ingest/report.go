@@ -64,7 +64,11 @@ func (t *tally) report(path string) error {
 		p.Section("Skipped")
 		table := report.Table{Columns: []report.Column{{Name: "Record"}, {Name: "File"}, {Name: "Reason"}}}
 		for _, s := range t.skipped[:min(len(t.skipped), skippedShown)] {
-			table.Rows = append(table.Rows, []string{s.Record, s.File, s.Err.Error()})
+			record := s.Record
+			if record == "" {
+				record = "the picture"
+			}
+			table.Rows = append(table.Rows, []string{record, s.File, s.Err.Error()})
 		}
 		if n := len(t.skipped) - skippedShown; n > 0 {
 			p.Text(fmt.Sprintf("The first %d are listed; %d more are in the log.", skippedShown, n))
