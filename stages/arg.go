@@ -257,7 +257,7 @@ func (a *Arg) checkScalar(want ValueType, v any, what string) *Problem {
 	switch v := v.(type) {
 	case float64:
 		if want != Number && want != Integer {
-			return a.wrongType(v)
+			return a.wrongScalar(v, want, what)
 		}
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return a.notFinite(v)
@@ -270,11 +270,11 @@ func (a *Arg) checkScalar(want ValueType, v any, what string) *Problem {
 		}
 	case bool:
 		if want != Bool {
-			return a.wrongType(v)
+			return a.wrongScalar(v, want, what)
 		}
 	case string:
 		if want != String {
-			return a.wrongType(v)
+			return a.wrongScalar(v, want, what)
 		}
 		if len(a.Options) > 0 && !contains(a.Options, v) {
 			p := &Problem{Summary: "Unknown option", Detail: fmt.Sprintf("The argument %q does not know %q. It takes one of %s.", a.Name, v, quotedList(a.Options))}
@@ -282,7 +282,7 @@ func (a *Arg) checkScalar(want ValueType, v any, what string) *Problem {
 			return p
 		}
 	default:
-		return a.wrongType(v)
+		return a.wrongScalar(v, want, what)
 	}
 	return nil
 }
@@ -293,6 +293,18 @@ func (a *Arg) notFinite(v float64) *Problem {
 
 func (a *Arg) wrongType(v any) *Problem {
 	return &Problem{Summary: "Wrong type of argument", Detail: fmt.Sprintf("The argument %q is %s, but it takes %s.", a.Name, typeWords(v), a.Type.words())}
+}
+
+// wrongScalar is wrongType for an element, when what names one.
+func (a *Arg) wrongScalar(v any, want ValueType, what string) *Problem {
+	if want == a.Type {
+		return a.wrongType(v)
+	}
+	p := &Problem{Summary: "Wrong type of argument", Detail: fmt.Sprintf("%s of the argument %q is %s, but it takes %s.", what, a.Name, typeWords(v), a.Type.words())}
+	if _, number := v.(float64); number && want == String {
+		p.Detail += " Put quotes around it, or tostring(…)."
+	}
+	return p
 }
 
 func typeWords(v any) string {

@@ -113,7 +113,7 @@ func TestDecodeProblems(t *testing.T) {
 		"range":            {`{"values": {"epochs": 0}}`, "epochs", "Value out of range", "must be 1 to 1000. It is 0"},
 		"open range":       {`{"values": {"epochs": 1, "learning_rate": 0}}`, "learning_rate", "Value out of range", "above 0"},
 		"option":           {`{"values": {"epochs": 1, "model": "resnet9"}}`, "model", "Unknown option", `"resnet8", "resnet20"`},
-		"element":          {`{"values": {"epochs": 1, "tags": ["a", 1]}}`, "tags", "Wrong type of argument", "takes a list of strings"},
+		"element":          {`{"values": {"epochs": 1, "tags": ["a", 1]}}`, "tags", "Wrong type of argument", `Element 1 of the argument "tags" is a number, but it takes a list of strings. Put quotes around it`},
 		"unknown block":    {`{"values": {"epochs": 1}, "blocks": [{"type": "rotat", "args": {}}]}`, "rotat[0]", "Unknown block", "rotat"},
 		"variant":          {`{"values": {"epochs": 1}, "blocks": [{"type": "loss", "label": "fcal", "args": {}}]}`, "loss[0]", "Unknown option", "fcal"},
 		"repeated":         {`{"values": {"epochs": 1}, "blocks": [{"type": "loss", "label": "focal", "args": {}}, {"type": "loss", "label": "focal", "args": {}}]}`, "loss[1]", "Repeated block", "only once"},
