@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/darkroom-dev/darkroom/stages/all"
 )
 
 const languagePage = "../docs/language.md"
@@ -31,7 +33,7 @@ func TestLanguageGuide(t *testing.T) {
 		text.WriteByte('\n')
 	}
 	dir := folder(t, map[string]string{"tour.hcl": text.String(), "data/a.png": "a", "features.py": "print()"})
-	p, diags := Load(filepath.Join(dir, "tour.hcl"), Options{Catalog: testCatalog(t)})
+	p, diags := Load(filepath.Join(dir, "tour.hcl"), Options{Catalog: all.Catalog()})
 	if len(diags) > 0 {
 		t.Fatal(show(diags))
 	}
