@@ -86,6 +86,7 @@ func Reproduce(ctx context.Context, e *cache.Experiment, load Loader, dir string
 		return nil, err
 	}
 	defer own.Close()
+	o.KeepGoing = true // a requirement that failed then, fails again, and stops nothing from being compared
 	o.Cache, o.Targets, o.Force, o.pinned = own, nil, nil, map[string]stages.Device{}
 	for _, s := range e.Stages {
 		o.pinned[s.Address] = s.Device

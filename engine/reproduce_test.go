@@ -108,3 +108,28 @@ func TestCompare(t *testing.T) {
 		t.Errorf("an output that only the second one has: %v", d)
 	}
 }
+
+// An experiment of which a requirement failed is one like any other.
+func TestReproduceGoesOnAfterAFailedRequirement(t *testing.T) {
+	b := newBench(t)
+	load := func(_ map[string][]byte, _ map[string]any, dir string) (*engine.Pipeline, error) {
+		p := chain(dir, "hello", 3)
+		p.Nodes[0].Requires = []engine.Requirement{rule{least: 100}}
+		return p, nil
+	}
+	p, err := load(nil, nil, b.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.options.KeepGoing = true
+	res, _ := b.run(p)
+	e, err := b.options.Cache.Experiment(string(res.Experiment))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.options.KeepGoing = false
+	rep, err := engine.Reproduce(t.Context(), e, load, filepath.Join(b.dir, "again"), b.options)
+	if err != nil || !rep.Same || len(rep.Outputs) != 3 {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}
