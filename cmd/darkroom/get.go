@@ -74,19 +74,28 @@ func (a *app) writeArtifact(f *found) error {
 
 // copyOut makes a private, writable copy of the artifact.
 func (f *found) copyOut(path string, force bool) error {
-	if _, err := os.Lstat(path); err == nil {
-		if !force {
-			return wrongf("%s is there already; --force replaces it", path)
-		}
-		if err := os.RemoveAll(path); err != nil {
-			return lackingf("removing what is at %s: %w", path, err)
-		}
+	_, err := os.Lstat(path)
+	if err == nil && !force {
+		return wrongf("%s is there already; --force replaces it", path)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return lackingf("making the folder for %s: %w", path, err)
 	}
-	if err := f.cache.Materialize(f.ref, path, cache.Copy); err != nil {
+	// What is there goes only when the artifact has turned out to be whole.
+	part, err := os.MkdirTemp(filepath.Dir(path), ".darkroom-get-")
+	if err != nil {
+		return lackingf("making a place beside %s: %w", path, err)
+	}
+	defer os.RemoveAll(part)
+	whole := filepath.Join(part, filepath.Base(path))
+	if err := f.cache.Materialize(f.ref, whole, cache.Copy); err != nil {
 		return fmt.Errorf("copying %s to %s: %w", f.name, path, err)
+	}
+	if err := os.RemoveAll(path); err != nil {
+		return lackingf("removing what is at %s: %w", path, err)
+	}
+	if err := os.Rename(whole, path); err != nil {
+		return lackingf("putting %s to %s: %w", f.name, path, err)
 	}
 	return nil
 }
