@@ -83,6 +83,12 @@ func (k *augment) Declare(s *stages.Schema) {
 	s.Out("preview", artifact.Image, "Sheet.")
 }
 
+type crossEntropy struct{ smoothing float64 }
+
+func (c *crossEntropy) Declare(s *stages.Schema) {
+	s.Float(&c.smoothing, "smoothing", 0, "Label smoothing.").In(0, 1)
+}
+
 type focal struct{ gamma float64 }
 
 func (k *focal) Declare(s *stages.Schema) { s.Float(&k.gamma, "gamma", 2, "Focus.").In(0, 10) }
@@ -101,7 +107,7 @@ func (k *train) Declare(s *stages.Schema) {
 	s.String(&k.model, "model", "resnet8", "Architecture.").OneOf("resnet8", "resnet20").OrInput(artifact.Model)
 	s.Int(&k.epochs, "epochs", 0, "Passes over the data.").Required().In(1, 1000)
 	s.Float(&k.rate, "learning_rate", 0.1, "Step size.").Above(0)
-	s.Choice(&k.loss, "loss", "cross_entropy", "Loss.", stages.Variant{Name: "cross_entropy", Doc: "Plain.", New: func() stages.Declarer { return &flip{} }}, stages.Variant{Name: "focal", Doc: "Focal.", New: func() stages.Declarer { return &focal{} }})
+	s.Choice(&k.loss, "loss", "cross_entropy", "Loss.", stages.Variant{Name: "cross_entropy", Doc: "Plain.", New: func() stages.Declarer { return &crossEntropy{} }}, stages.Variant{Name: "focal", Doc: "Focal.", New: func() stages.Declarer { return &focal{} }})
 	s.Out("model", artifact.Model, "Best.")
 	s.Out("curves", artifact.Metrics, "Curves.")
 	s.Reports("accuracy", stages.Number, "Of the best epoch.")
