@@ -1,7 +1,7 @@
 // Package local runs stages on this machine, one worker process a stage, the same binary.
 //
 // Rules of the room: a worker belongs to its run. Its job comes over a pipe that stays open; the end of that pipe is
-// the death of the run and ends the worker with everything below it. The worker leads a process group of its own and
+// the death of the run and ends the worker with everything below it. The worker leads a session of its own and
 // is the subreaper of its descent, so that daemons which left group and session are found too; they are ended before
 // the runner returns, and so before the engine takes the digests of outputs. This package imports engine, stages and
 // artifact, no kind and no library.
@@ -178,9 +178,11 @@ func (r *Runner) start(job *stages.Job) (*worker, error) {
 	cmd := exec.Command(r.o.Command[0], r.o.Command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = files[0], files[5], files[5], []*os.File{files[3]}
 	cmd.Dir, cmd.Env = job.ScratchDir, append(environment(job), r.o.Env...)
-	// A group of its own keeps the terminal's Ctrl-C from it: the run decides. The death signal of the parent is left
-	// out: it follows the death of a thread, not of the process; the pipe's end is what is relied on.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// A session of its own keeps the terminal's Ctrl-C from it: the run decides. It has no terminal either: a program that
+	// asks there for a password fails, where in a background group of the run's session it would be stopped for ever. The
+	// death signal of the parent is left out: it follows the death of a thread, not of the process; the pipe's end is
+	// what is relied on.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	closeAll(files[0], files[3], files[5])
 	w := &worker{cmd: cmd, job: files[1], events: files[2], output: files[4]}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/darkroom-dev/darkroom/engine"
 	"github.com/darkroom-dev/darkroom/runners/runnertest"
 	"github.com/darkroom-dev/darkroom/stages"
@@ -75,6 +77,24 @@ func TestKilledRunLeavesNothing(t *testing.T) {
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	runnertest.NothingLeft(t, job.ScratchDir)
+}
+
+// In the session of the run a program that reads from the terminal would be stopped for ever.
+func TestAWorkerHasNoTerminal(t *testing.T) {
+	r, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := r.start(runnertest.Job(t, "wait"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := unix.Getsid(w.cmd.Process.Pid)
+	if err != nil || session != w.cmd.Process.Pid {
+		t.Errorf("the worker %d is in the session %d, %v", w.cmd.Process.Pid, session, err)
+	}
+	w.close() // its job's end ends it
+	w.wait()
 }
 
 func TestEnvironment(t *testing.T) {
