@@ -110,7 +110,7 @@ func Check(c Config) error {
 	case out.Classes != 0 && out.Classes != len(info.Classes):
 		return misfit("model", "The model has %d outputs, but the images have %d classes.", out.Classes, len(info.Classes))
 	case c.Data.Len() < c.Batch:
-		return misfit("batch", "A batch of %d images is more than the %d images there are to train on. A batch that is not full is left out, so nothing would be trained.", c.Batch, c.Data.Len())
+		return misfit("batch", "A batch of %d images is more than the %d images there are to train on. A batch that is not full is left out, so nothing would be trained. Write batch = %d or less.", c.Batch, c.Data.Len(), c.Data.Len())
 	}
 	if c.Validation == nil {
 		return nil

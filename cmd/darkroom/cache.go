@@ -126,6 +126,9 @@ experiment needs it. It never takes anything away from a run that is going on.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
+			if p.KeepRuns < 0 {
+				return wrongf("--keep-runs is %d; it must be at least 0", p.KeepRuns)
+			}
 			if p.KeepAge, err = parseAge(age); err != nil {
 				return err
 			}

@@ -24,6 +24,9 @@ func (a *app) logCommand() *cobra.Command {
 		Short: "Lists past runs, the newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if limit < 0 {
+				return wrongf("--limit is %d; it must be at least 0", limit)
+			}
 			runs, closeCache, err := a.pastRuns()
 			if err != nil {
 				return err

@@ -301,7 +301,7 @@ func (t *train) problem(err error) error {
 	}
 	var diverged *learn.DivergedError
 	if errors.As(err, &diverged) {
-		return stages.Problemf("learning_rate", "Training diverged", "The loss is not a finite number any more, at step %d in epoch %d, with a learning rate of %g. The learning rate is too high for this model "+
+		return stages.Problemf("learning_rate", "Training diverged", "The loss is not a finite number any more, at step %d in epoch %d, with a learning rate of %.4g. The learning rate is too high for this model "+
 			"and these images: try a third of it, or a schedule with a warm-up.", diverged.Step, diverged.Epoch, diverged.LearningRate)
 	}
 	return err

@@ -166,6 +166,9 @@ func TestProblems(t *testing.T) {
 		if !errors.As(err, &p) || p.Summary != c.summary || p.Arg != c.arg || !strings.HasSuffix(p.Detail, ".") {
 			t.Errorf("%s: %v", name, err)
 		}
+		if name == "batch" && !strings.Contains(p.Detail, "batch = 30 or less") {
+			t.Errorf("no way out of %s", p.Detail)
+		}
 	}
 }
 
