@@ -2,6 +2,8 @@ package artifact
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -78,5 +80,16 @@ func TestRefJSON(t *testing.T) {
 		if err := json.Unmarshal([]byte(bad), &back); err == nil {
 			t.Errorf("accepted %s", bad)
 		}
+	}
+}
+
+func TestWalkNamesALinkThatLeadsNowhere(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink("missing", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	err := Walk(dir, func(string, fs.FileInfo) error { return nil })
+	if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "link is a symbolic link that leads nowhere") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -149,6 +149,10 @@ func Walk(root string, visit func(rel string, info fs.FileInfo) error) error {
 			return nil
 		}
 		info, err := os.Stat(path)
+		if err != nil && d.Type()&fs.ModeSymlink != 0 {
+			// Not wrapped: it is not root that does not exist.
+			return fmt.Errorf("%s is a symbolic link that leads nowhere: %v", path, err)
+		}
 		if err != nil {
 			return err
 		}
