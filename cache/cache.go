@@ -64,12 +64,30 @@ func Open(dir string) (*Cache, error) {
 	return c, nil
 }
 
+// parts are the folders of a cache, blobs first: its presence says that the cache is ours.
+var parts = []string{"blobs", "records", "experiments", "runs", "leases", "scratch", "tmp", "quarantine"}
+
+// complete makes the folders again that somebody removed to make room, or that a copy left out because they were empty:
+// what was in them is made anew when it is needed.
+func (c *Cache) complete() error {
+	for _, d := range parts {
+		if _, err := os.Lstat(c.path(d)); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := os.Mkdir(c.path(d), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		c.renamedIn(c.dir)
+	}
+	return nil
+}
+
 func (c *Cache) create() error {
 	version := c.path("VERSION")
 	b, err := os.ReadFile(version)
 	switch {
 	case err == nil && string(b) == formatVersion:
-		return nil
+		return c.complete()
 	case err == nil:
 		return fmt.Errorf("it has the format %q, this darkroom reads %q; use another folder (--cache)", strings.TrimSpace(string(b)), strings.TrimSpace(formatVersion))
 	case !errors.Is(err, fs.ErrNotExist):
@@ -78,7 +96,7 @@ func (c *Cache) create() error {
 	if entries, err := os.ReadDir(c.dir); err == nil && len(entries) > 0 && !c.looksOurs() {
 		return errors.New("the folder holds other files; a cache wants a folder of its own")
 	}
-	for _, d := range []string{"blobs", "records", "experiments", "runs", "leases", "scratch", "tmp", "quarantine"} {
+	for _, d := range parts {
 		if err := os.MkdirAll(c.path(d), 0o777); err != nil {
 			return err
 		}

@@ -355,3 +355,26 @@ func TestTheLastRecordIsThatOfTheLastRun(t *testing.T) {
 	}
 	last("after the index was lost", "new")
 }
+
+func TestRemovedPartsAreMadeAgain(t *testing.T) {
+	for _, part := range parts {
+		dir := filepath.Join(t.TempDir(), "cache")
+		c := openCache(t, dir)
+		record(t, c, key("a"), "content")
+		if err := errors.Join(c.Close(), os.RemoveAll(filepath.Join(dir, part))); err != nil {
+			t.Fatal(err)
+		}
+		c = openCache(t, dir)
+		record(t, c, key("a"), "content")
+		if r, err := c.Record(key("a")); r == nil || err != nil {
+			t.Errorf("without %s: %v, %v", part, r, err)
+		}
+		l, err := c.BeginRun(Run{Pipeline: "p", Started: time.Now()})
+		if err == nil {
+			err = l.Finish(func(*Run) {})
+		}
+		if err != nil {
+			t.Errorf("without %s: %v", part, err)
+		}
+	}
+}
