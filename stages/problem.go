@@ -6,14 +6,15 @@ import "fmt"
 type Problem struct {
 	// Arg is the path of the argument or block: epochs, loss[0].gamma, rotate[2]. The number in brackets is the
 	// block's place among all nested blocks of its level, in order of the text. Empty: the stage as a whole.
-	Arg string
+	Arg string `json:"arg"`
 	// Summary is fixed text without names of the user's; Detail says in full sentences what is wrong, why and what to do.
-	Summary, Detail string
-	Warning         bool
+	Summary string `json:"summary"`
+	Detail  string `json:"detail"`
+	Warning bool   `json:"warning,omitempty"`
 
 	// Given and Options, when set, are a name that is not known and the names that are, for a "did you mean".
-	Given   string
-	Options []string
+	Given   string   `json:"given,omitempty"`
+	Options []string `json:"options,omitempty"`
 }
 
 // Error makes a Problem usable as an error; a stage returns one from Run when the user can mend it.

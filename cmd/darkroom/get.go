@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -66,10 +67,18 @@ func (a *app) writeArtifact(f *found) error {
 	}
 	b, err := f.cache.ReadBlob(f.ref.Digest)
 	if err != nil {
-		return fmt.Errorf("reading %s: %w", f.name, err)
+		return f.unreadable(err)
 	}
 	_, err = a.out.Write(b)
 	return err
+}
+
+// unreadable says that an artifact could not be read out of the cache, and what to do when it is damaged or gone.
+func (f *found) unreadable(err error) error {
+	if errors.Is(err, cache.ErrMissing) || errors.Is(err, cache.ErrCorrupt) {
+		return fmt.Errorf("the stored %s of %s is damaged or gone: `darkroom run` makes it again", f.ref.Type, f.record.Address)
+	}
+	return fmt.Errorf("copying %s out of the cache: %w", f.name, err)
 }
 
 // copyOut makes a private, writable copy of the artifact.
@@ -89,7 +98,7 @@ func (f *found) copyOut(path string, force bool) error {
 	defer os.RemoveAll(part)
 	whole := filepath.Join(part, filepath.Base(path))
 	if err := f.cache.Materialize(f.ref, whole, cache.Copy); err != nil {
-		return fmt.Errorf("copying %s to %s: %w", f.name, path, err)
+		return f.unreadable(err)
 	}
 	if err := os.RemoveAll(path); err != nil {
 		return lackingf("removing what is at %s: %w", path, err)

@@ -239,7 +239,7 @@ func (a *app) modelFile(ctx context.Context, model string) (path string, done fu
 	path = filepath.Join(dir, "model.onnx")
 	if err := f.cache.Materialize(f.ref, path, cache.Copy); err != nil {
 		_ = os.RemoveAll(dir)
-		return "", nothing, fmt.Errorf("copying %s out of the cache: %w", f.name, err)
+		return "", nothing, f.unreadable(err)
 	}
 	return path, func() { _ = os.RemoveAll(dir) }, nil
 }
