@@ -16,7 +16,11 @@ func (a *app) workerCommand() *cobra.Command {
 		Hidden: false,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if code := local.Serve(cmd.Context(), all.Catalog(), os.Stdin, os.NewFile(3, "events")); code != 0 {
+			events := os.NewFile(3, "events")
+			if info, err := events.Stat(); err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
+				return wrongf("worker executes one job that a runner hands it through pipes, and there are none; `darkroom run` runs a pipeline")
+			}
+			if code := local.Serve(cmd.Context(), all.Catalog(), os.Stdin, events); code != 0 {
 				return told(code)
 			}
 			return nil
