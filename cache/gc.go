@@ -137,14 +137,19 @@ func (m *marked) use(k artifact.Digest, at time.Time) {
 	}
 }
 
-// read reads every record, experiment and run. What cannot be read is in quarantine afterwards and names nothing.
+// read reads every record, experiment and run. A damaged one is in quarantine afterwards and names nothing. One that is
+// there but cannot be read (no permission, a failing disk) ends GC: what it names must not be taken for garbage.
 func (m *marked) read(c *Cache) error {
 	keys, err := c.Keys()
 	if err != nil {
 		return err
 	}
 	for _, k := range keys {
-		if r, err := c.Claim(k); err == nil && r != nil {
+		r, err := c.Claim(k)
+		if unreadable(err) {
+			return fmt.Errorf("nothing was removed, because a record cannot be read: %w", err)
+		}
+		if err == nil && r != nil {
 			m.records[k] = r
 			m.use(k, r.Started)
 		}
@@ -156,13 +161,24 @@ func (m *marked) read(c *Cache) error {
 	if _, err := c.list("", "runs"); err != nil {
 		return err
 	}
-	experiments, _ := c.Experiments()
+	experiments, err := c.Experiments()
+	if unreadable(err) {
+		return fmt.Errorf("nothing was removed, because an experiment cannot be read: %w", err)
+	}
 	for _, e := range experiments {
 		m.experiments[e.Hash] = e
 		m.use(e.Hash, e.Created)
 	}
-	m.runs, _ = c.Runs()
+	if m.runs, err = c.Runs(); unreadable(err) {
+		return fmt.Errorf("nothing was removed, because a run cannot be read: %w", err)
+	}
 	return nil
+}
+
+// unreadable tells a file that could not be read from one that was read and is damaged, or is gone.
+func unreadable(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path) && !errors.Is(err, fs.ErrNotExist)
 }
 
 // reach finds the blobs that stay. While they are more than maxBytes (0: any number), it gives up what was used

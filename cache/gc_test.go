@@ -296,3 +296,33 @@ func TestStatCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A file that is there but cannot be read may name what is still wanted.
+func TestGCRemovesNothingWhenAClaimCannotBeRead(t *testing.T) {
+	for _, claim := range []struct {
+		what string
+		path func(g *grown) string
+	}{
+		{"record", func(g *grown) string { return g.recordPath(key("both")) }},
+		{"experiment", func(g *grown) string { return g.path("experiments", string(g.young)+".json") }},
+	} {
+		g := grow(t)
+		// Reading a folder fails for root too, whom modes do not stop.
+		if err := os.Remove(claim.path(g)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(claim.path(g), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		before, err := g.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.GC(context.Background(), Policy{}); err == nil || !strings.Contains(err.Error(), "nothing was removed") {
+			t.Errorf("with an unreadable %s: %v", claim.what, err)
+		}
+		if after, err := g.Stat(); err != nil || after.Blobs != before.Blobs {
+			t.Errorf("with an unreadable %s: %v blobs are left of %v (%v)", claim.what, after.Blobs, before.Blobs, err)
+		}
+	}
+}

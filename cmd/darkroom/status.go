@@ -69,6 +69,9 @@ func (a *app) printRun(r *cache.Run) {
 		if r.State == "interrupted" && (state == "running" || state == "waiting") {
 			state = "interrupted"
 		}
+		if r.Error == "interrupted" && state == "skipped" {
+			state = "not finished" // Ctrl-C: it was running, or had not begun
+		}
 		took := ""
 		if s.TookS > 0 {
 			took = secondsText(s.TookS)
