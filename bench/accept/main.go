@@ -1,6 +1,6 @@
 // Command accept runs the full-size checks of what darkroom promises and writes what it measured to bench/RESULTS.md.
 // It drives the built binary as a user would: files, commands, exit codes, JSON. It is run by `make accept` from the
-// root of the repository and takes about half an hour on two cores.
+// root of the repository and takes about a quarter of an hour on two cores.
 package main
 
 import (
@@ -137,9 +137,8 @@ const marker = "<!-- below: written by `make accept` -->"
 func writeResults(path string, results []result) error {
 	head := "# Measured\n\n"
 	if b, err := os.ReadFile(path); err == nil {
-		if before, _, found := strings.Cut(string(b), marker); found {
-			head = before
-		}
+		before, _, _ := strings.Cut(string(b), marker)
+		head = strings.TrimRight(before, "\n") + "\n\n"
 	}
 	var b strings.Builder
 	b.WriteString(head + marker + "\n\n## Acceptance\n\n")
