@@ -62,9 +62,6 @@ func (l *Loader) Batches() int {
 	return (l.d.Len() + l.o.Batch - 1) / l.o.Batch
 }
 
-// Images returns the number of images in an epoch.
-func (l *Loader) Images() int { return min(l.d.Len(), l.Batches()*l.o.Batch) }
-
 // Epoch yields the batches of an epoch in order, from the batch number first on. Its bytes do not depend on Workers.
 // When ctx ends it yields ctx's error once. All its goroutines have ended when it returns.
 func (l *Loader) Epoch(ctx context.Context, epoch, first int) iter.Seq2[*Batch, error] {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"sort"
 	"strings"
 )
 
@@ -83,14 +82,4 @@ func ParsePolicy(text []byte) (*Policy, error) {
 		return nil, err
 	}
 	return NewPolicy(p.Operations)
-}
-
-// OperationNames lists the operations, sorted.
-func OperationNames() []string {
-	var names []string
-	for n := range operationArgs {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	return names
 }

@@ -1,9 +1,9 @@
-# The quickstart: from images to an evaluated model in about two minutes, with no data of your own.
+# The quickstart: from images to an evaluated model in about a minute, with no data of your own.
 # darkroom makes the images itself: textured metal with a scratch, a pit, a patch, an inclusion, or no defect at all.
 #
-#   darkroom run pipelines/quickstart.hcl        runs it; a second time runs nothing
-#   darkroom plan --var epochs=12                what a change would run, and why
-#   darkroom why train.net                       why a stage ran
+#   darkroom run pipelines/quickstart.hcl                     runs it; a second time runs nothing
+#   darkroom plan pipelines/quickstart.hcl --var epochs=12    what a change would run, and why
+#   darkroom why train.net -p pipelines/quickstart.hcl        why a stage ran
 
 pipeline {
   name = "quickstart"

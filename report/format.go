@@ -53,21 +53,6 @@ func Count(n int) string {
 	return sign + s
 }
 
-// Bytes writes a size in the largest binary unit that keeps it at least 1, "1.2 MiB".
-func Bytes(n int64) string {
-	if n < 1024 {
-		return strconv.FormatInt(n, 10) + "\u00a0B"
-	}
-	f := float64(n)
-	for _, unit := range []string{"KiB", "MiB", "GiB", "TiB"} {
-		f /= 1024
-		if f < 1023.95 || unit == "TiB" {
-			return strconv.FormatFloat(f, 'f', 1, 64) + "\u00a0" + unit
-		}
-	}
-	return ""
-}
-
 // decimal writes a coordinate with at most two decimals, for SVG and CSS.
 func decimal(f float64) string {
 	s := strconv.FormatFloat(f, 'f', 2, 64)

@@ -250,7 +250,7 @@ func TestNumbersForPeople(t *testing.T) {
 	for got, want := range map[string]string{
 		Percent(0.91456): "91.46 %", Percent(math.NaN()): "–", Points(-0.0042): "−0.42 pp", Points(0.01): "+1.00 pp", Points(-1e-9): "±0.00 pp",
 		Count(0): "0", Count(999): "999", Count(1000): "1,000", Count(-1234567): "−1,234,567",
-		Bytes(1023): "1023 B", Bytes(1024): "1.0 KiB", Bytes(1<<20 - 1): "1.0 MiB", Bytes(5 << 40): "5.0 TiB", Number(-1.005, 1): "−1.0", Number(-0.001, 2): "0.00",
+		Number(-1.005, 1): "−1.0", Number(-0.001, 2): "0.00",
 	} {
 		if plainSpaces(got) != want {
 			t.Errorf("%s, want %s", got, want)
