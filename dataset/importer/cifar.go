@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 
@@ -44,7 +43,7 @@ func (s source) cifarFiles(subset string) []string {
 func (s source) openCIFAR(o Options) (*Images, error) {
 	files := s.cifarFiles(o.Subset)
 	if len(files) == 0 {
-		return nil, sourceErrorf("No images found", "The source holds no CIFAR batches of the subset %q. They are looked for as data_batch_1.bin and test_batch.bin (CIFAR-10), train.bin and test.bin (CIFAR-100); expand compressed ones first.", o.Subset)
+		return nil, sourceErrorf("No images found", "The source holds no CIFAR batches of the subset %q. They are looked for as data_batch_1.bin and test_batch.bin (CIFAR-10), train.bin and test.bin (CIFAR-100).", o.Subset)
 	}
 	m := &Images{}
 	head := 1 // label bytes of a record: one, or a coarse and a fine one
@@ -52,11 +51,9 @@ func (s source) openCIFAR(o Options) (*Images, error) {
 		head = 2
 	}
 	for _, f := range files {
-		info, err := os.Stat(s.path(f))
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", f, err)
+		if size := s.entries[f].size; size >= 0 {
+			m.Count += int((size + int64(head+cifarPixels) - 1) / int64(head+cifarPixels))
 		}
-		m.Count += int((info.Size() + int64(head+cifarPixels) - 1) / int64(head+cifarPixels))
 	}
 	classes := o.Classes
 	switch {
@@ -83,24 +80,22 @@ func (s source) openCIFAR(o Options) (*Images, error) {
 
 // lines returns the lines of a small file of names anywhere in the source, or nil.
 func (s source) lines(name string) []string {
-	for _, f := range s.files {
-		if path.Base(f) != name {
-			continue
-		}
-		b, err := os.ReadFile(s.path(f))
-		if err != nil || len(b) > 1<<16 {
-			return nil
-		}
-		return strings.Fields(string(b))
+	files := s.named(name)
+	if len(files) == 0 {
+		return nil
 	}
-	return nil
+	b, err := s.read(files[0], 1<<16)
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(b))
 }
 
 // cifarRecords yields the records of one file, and reports whether to go on.
 func (s source) cifarRecords(rel string, head, classes int, yield func(Record, error) bool) bool {
-	f, err := os.Open(s.path(rel))
+	f, err := s.open(rel)
 	if err != nil {
-		return yield(Record{}, fmt.Errorf("reading %s: %w", rel, err))
+		return yield(Record{}, err)
 	}
 	defer f.Close()
 	r := bufio.NewReaderSize(f, 1<<18)

@@ -9,7 +9,6 @@ import (
 	_ "image/gif"  // decoder
 	_ "image/jpeg" // decoder
 	_ "image/png"  // decoder
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -28,6 +27,9 @@ func isPicture(name string) bool {
 
 // maxPicture bounds the pixels of a picture that is decoded, whatever its header claims.
 const maxPicture = 1 << 26
+
+// maxFile bounds the bytes of a picture's file.
+const maxFile = 1 << 30
 
 // openFolder reads pictures below one folder for each class; deeper folders belong to the class above them.
 func (s source) openFolder(o Options) (*Images, error) {
@@ -54,7 +56,7 @@ func (s source) openFolder(o Options) (*Images, error) {
 	m.Records = func(yield func(Record, error) bool) {
 		for _, f := range taken {
 			pixels, err := s.picture(f, info, o.Size == 0)
-			r := Record{ID: strings.TrimPrefix(f, base), Label: int32(slices.Index(classes, classOf(f, base))), Image: pixels}
+			r := Record{ID: readable(strings.TrimPrefix(f, base)), Label: int32(slices.Index(classes, classOf(f, base))), Image: pixels}
 			if err != nil {
 				r, err = Record{}, &RecordError{"", f, err}
 			}
@@ -97,7 +99,7 @@ func classOf(file, base string) string {
 	if !ok {
 		return ""
 	}
-	return class
+	return readable(class)
 }
 
 // folderClasses returns the class names, sorted or as given, each of which must have pictures.
@@ -162,7 +164,7 @@ func (s source) headers(files []string, info *dataset.Info) error {
 }
 
 func (s source) header(rel string) (image.Config, error) {
-	f, err := os.Open(s.path(rel))
+	f, err := s.open(rel)
 	if err != nil {
 		return image.Config{}, err
 	}
@@ -173,7 +175,7 @@ func (s source) header(rel string) (image.Config, error) {
 
 // picture decodes one file; keep refuses pictures of another size than info's instead of scaling them.
 func (s source) picture(rel string, info dataset.Info, keep bool) ([]byte, error) {
-	b, err := os.ReadFile(s.path(rel))
+	b, err := s.read(rel, maxFile)
 	if err != nil {
 		return nil, err
 	}

@@ -2,12 +2,10 @@ package importer
 
 import (
 	"bufio"
-	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -25,12 +23,12 @@ const (
 type idxPair struct{ subset, images, labels string }
 
 // idxPairs finds the pairs by the names that MNIST gave them: train- and t10k- (or test-), images-idx3-ubyte and
-// labels-idx1-ubyte, a dot for the last dash of the first part, and .gz.
+// labels-idx1-ubyte, or a dot for the last dash of the first part.
 func (s source) idxPairs(subset string) []idxPair {
-	have := map[string]string{} // canonical name to file; the plain file wins over the compressed one
+	have := map[string]string{} // canonical name to file
 	for _, f := range s.files {
-		name := strings.ReplaceAll(strings.TrimSuffix(path.Base(f), ".gz"), ".idx", "-idx")
-		if _, ok := have[name]; !ok || !strings.HasSuffix(f, ".gz") {
+		name := strings.ReplaceAll(path.Base(f), ".idx", "-idx")
+		if _, ok := have[name]; !ok {
 			have[name] = f
 		}
 	}
@@ -48,7 +46,7 @@ func (s source) idxPairs(subset string) []idxPair {
 func (s source) openIDX(o Options) (*Images, error) {
 	pairs := s.idxPairs(o.Subset)
 	if len(pairs) == 0 {
-		return nil, sourceErrorf("No images found", "The source holds no idx images of the subset %q. They are looked for as train-images-idx3-ubyte and t10k-images-idx3-ubyte, or with .gz.", o.Subset)
+		return nil, sourceErrorf("No images found", "The source holds no idx images of the subset %q. They are looked for as train-images-idx3-ubyte and t10k-images-idx3-ubyte.", o.Subset)
 	}
 	m := &Images{Info: dataset.Info{Classes: o.Classes}}
 	var labels [][]byte
@@ -114,24 +112,6 @@ func checkGap(pairs []idxPair, labels [][]byte, classes int) error {
 	return nil
 }
 
-// openMaybeGzip opens a file of the source; the returned function closes it.
-func (s source) openMaybeGzip(rel string) (io.Reader, func() error, error) {
-	f, err := os.Open(s.path(rel))
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading %s: %w", rel, err)
-	}
-	r := bufio.NewReaderSize(f, 1<<18)
-	if head, err := r.Peek(2); err != nil || head[0] != 0x1f || head[1] != 0x8b {
-		return r, f.Close, nil
-	}
-	z, err := gzip.NewReader(r)
-	if err != nil {
-		f.Close()
-		return nil, nil, fmt.Errorf("reading %s: %w", rel, err)
-	}
-	return z, f.Close, nil
-}
-
 // readHeader reads the magic number and the dimensions that follow it.
 func readHeader(r io.Reader, magic uint32, dimensions int) ([]int, error) {
 	words := make([]uint32, 1+dimensions)
@@ -159,11 +139,11 @@ func noEOF(err error) error {
 }
 
 func (s source) idxHeader(rel string) (count, height, width int, err error) {
-	r, done, err := s.openMaybeGzip(rel)
+	r, err := s.open(rel)
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	defer done() //nolint:errcheck // only read
+	defer r.Close()
 	n, err := readHeader(r, idxImages, 3)
 	if err != nil {
 		return 0, 0, 0, fmt.Errorf("reading %s: %w", rel, err)
@@ -176,11 +156,11 @@ func (s source) idxHeader(rel string) (count, height, width int, err error) {
 
 // idxLabels reads a file of labels, which must be as many as there are images.
 func (s source) idxLabels(rel string, images int) ([]byte, error) {
-	r, done, err := s.openMaybeGzip(rel)
+	r, err := s.open(rel)
 	if err != nil {
 		return nil, err
 	}
-	defer done() //nolint:errcheck // only read
+	defer r.Close()
 	n, err := readHeader(r, idxLabels, 1)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", rel, err)
@@ -200,11 +180,12 @@ func (s source) idxLabels(rel string, images int) ([]byte, error) {
 
 // idxRecords yields the records of one pair, and reports whether to go on.
 func (s source) idxRecords(p idxPair, labels []byte, info dataset.Info, yield func(Record, error) bool) bool {
-	r, done, err := s.openMaybeGzip(p.images)
+	f, err := s.open(p.images)
 	if err != nil {
 		return yield(Record{}, err)
 	}
-	defer done() //nolint:errcheck // only read
+	defer f.Close()
+	r := bufio.NewReaderSize(f, 1<<18)
 	if _, err := readHeader(r, idxImages, 3); err != nil {
 		return yield(Record{}, fmt.Errorf("reading %s: %w", p.images, err))
 	}

@@ -1,19 +1,19 @@
 // Package importer reads images from the files that people have: idx (MNIST), the CIFAR binary format, and folders
 // with one folder of pictures for each class.
 //
+// A source is a folder, an archive or one file; compressed files and archives are read without unpacking them (source.go).
+//
 // Rules of the room: files are not trusted. A record that cannot be read is a *RecordError, which names the record and the file and
 // lets the caller go on with the next; any other error ends the reading. Nothing is allocated on a header's word alone. Records come
 // in an order that follows from the names and contents of the files.
 package importer
 
 import (
+	"errors"
 	"fmt"
 	"iter"
-	"os"
-	"path/filepath"
 	"strings"
 
-	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
 )
 
@@ -23,6 +23,9 @@ type Options struct {
 	Classes  []string // names by label (idx, CIFAR), or the folders to take, in order; nil: as the source says
 	Channels int      // 1 grey, 3 RGB, 0 as the source has them
 	Size     int      // side of the square to scale to, in pixels; 0: as they are
+
+	MaxExpansion int    // how many times its size an archive may expand to; 0: 200
+	Scratch      string // folder for a compressed archive while it is read; "": the system's
 }
 
 // Images are the records of a source. Records may be walked once or more.
@@ -30,6 +33,8 @@ type Images struct {
 	Info    dataset.Info
 	Count   int // of records, damaged ones included; 0 when not known beforehand
 	Records iter.Seq2[Record, error]
+
+	close func() error // nil: nothing to close
 }
 
 // Record is one image. Image is valid until the next.
@@ -74,39 +79,13 @@ const (
 	Folder = "folder"
 )
 
-// source is the files of a source by relative path, sorted.
-type source struct {
-	root  string
-	files []string
-}
-
-func list(path string) (source, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return source{}, fmt.Errorf("reading the source: %w", err)
-	}
-	if !info.IsDir() {
-		return source{filepath.Dir(path), []string{filepath.Base(path)}}, nil
-	}
-	s := source{root: path}
-	err = artifact.Walk(path, func(rel string, _ os.FileInfo) error {
-		s.files = append(s.files, rel)
-		return nil
-	})
-	if err != nil {
-		return s, fmt.Errorf("reading the source: %w", err)
-	}
-	return s, nil
-}
-
-func (s source) path(rel string) string { return filepath.Join(s.root, filepath.FromSlash(rel)) }
-
 // Detect tells the format of the source at path by its files' names.
-func Detect(path string) (string, error) {
-	s, err := list(path)
+func Detect(path string, o Options) (string, error) {
+	s, err := list(path, o)
 	if err != nil {
 		return "", err
 	}
+	defer s.Close()
 	if len(s.idxPairs("all")) > 0 {
 		return IDX, nil
 	}
@@ -118,16 +97,26 @@ func Detect(path string) (string, error) {
 			return Folder, nil
 		}
 	}
-	return "", sourceErrorf("No images found", "The source holds %d files, but neither idx files (train-images-idx3-ubyte), nor CIFAR batches (data_batch_1.bin), nor pictures (%s).", len(s.files), strings.Join(extensions, ", "))
+	return "", sourceErrorf("No images found", "The source holds %d files, but neither idx files (train-images-idx3-ubyte), nor CIFAR batches (data_batch_1.bin), nor pictures (%s). An archive is given by its own name, and not by that of its folder.", len(s.files), strings.Join(extensions, ", "))
 }
 
-// Open reads the source at path, a file or a folder, in one of the formats.
+// Open reads the source at path, a folder, an archive or one file, in one of the formats. The caller closes the images.
 func Open(path, format string, o Options) (*Images, error) {
-	s, err := list(path)
+	s, err := list(path, o)
 	if err != nil {
 		return nil, err
 	}
+	images, err := s.images(format, o)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	images.close = s.close
+	return images, nil
+}
+
+func (s source) images(format string, o Options) (*Images, error) {
 	var images *Images
+	var err error
 	switch format {
 	case IDX:
 		images, err = s.openIDX(o)
@@ -142,6 +131,14 @@ func Open(path, format string, o Options) (*Images, error) {
 		return nil, err
 	}
 	return images.convert(o), nil
+}
+
+// Close releases the source. The records must not be walked afterwards.
+func (m *Images) Close() error {
+	if m.close == nil {
+		return nil
+	}
+	return m.close()
 }
 
 // convert scales and recolours raw records.

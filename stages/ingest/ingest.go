@@ -21,9 +21,8 @@ import (
 var Kind = &stages.Kind{
 	Name:    "ingest",
 	Version: 1,
-	Doc: "Makes a dataset of images of one size with their classes. It reads idx files (MNIST and its relatives, compressed by gzip " +
-		"or not), CIFAR-10 and CIFAR-100 binary batches, and folders with one folder of pictures (PNG, JPEG, GIF, BMP, WebP) for each class; or " +
-		"it makes images of metal surfaces with defects itself, `generator = \"surfaces\"`, of the classes none, scratch, pit, patch and inclusion.\n\n" +
+	Doc: "Makes a dataset of images of one size with their classes. It reads idx files (MNIST and its relatives), CIFAR-10 and CIFAR-100 binary batches, and folders with one folder of pictures (PNG, JPEG, GIF, BMP, WebP) for each class, all of them also from " +
+		"a zip or tar archive or compressed by gzip, xz or zstd, without unpacking; or it makes images of metal surfaces with defects itself, `generator = \"surfaces\"`, of the classes none, scratch, pit, patch and inclusion.\n\n" +
 		"A data set that comes with test images of its own takes two stages, one with `subset = \"train\"` and one with `subset = \"test\"`. In a " +
 		"folder of pictures, a subset is the folder of that name, with the class folders in it.",
 	Example: "ingest \"photos\" {\n" +
@@ -55,13 +54,15 @@ type ingest struct {
 	count      int
 	difficulty float64
 	seed       int
+
+	maxExpansion int
 }
 
 // defaultSize is the side of generated images in pixels.
 const defaultSize = 64
 
 func (g *ingest) Declare(s *stages.Schema) {
-	s.Source("source", "The file or folder with the images. Not with a generator.").OrNone()
+	s.Source("source", "The folder, the archive (zip, tar, tar.gz, tar.xz, tar.zst) or the file with the images. Not with a generator.").OrNone()
 	s.String(&g.format, "format", "auto", "What the source holds; \"auto\" tells by the names of its files.").OneOf("auto", importer.IDX, importer.CIFAR, importer.Folder)
 	s.String(&g.subset, "subset", "all", "The part of a source that is divided already.").OneOf("all", "train", "test")
 	s.Strings(&g.classes, "classes", nil, "Class names: for idx and CIFAR the names by label, for folders and the generator the classes to take, in the order of their labels. Without it, as the source has them; folders are sorted by name.").NoDefault().NonEmpty()
@@ -69,6 +70,7 @@ func (g *ingest) Declare(s *stages.Schema) {
 	s.Int(&g.size, "size", 0, "Side of the square to which images are scaled. Without it they stay as they are, and must be of one size; a generator makes 64.").InUnit("pixels").In(1, dataset.MaxSide).NoDefault()
 	s.Int(&g.limit, "limit", 0, "Take only so many images, from the first on.").Min(1).NoDefault()
 	s.String(&g.onError, "on_error", "fail", "What a damaged image does: it fails the stage, or it is skipped, counted and listed in the report.").OneOf("fail", "skip")
+	s.Int(&g.maxExpansion, "max_expansion", 200, "How many times its own size an archive may expand to, beyond 256 MiB. It guards the disk against archives made to fill it.").In(1, 1_000_000).NotInKey()
 	s.String(&g.generator, "generator", "", "Make images instead of reading them.").OneOf("surfaces").NoDefault()
 	s.Int(&g.count, "count", 3000, "Images to generate; the classes take turns.").In(1, 10_000_000)
 	s.Float(&g.difficulty, "difficulty", 0.5, "How faint the generated defects are and how strong the noise is.").In(0, 1)
@@ -137,6 +139,7 @@ func (g *ingest) Run(ctx context.Context, job *stages.Job) error {
 	if err != nil {
 		return problem(err)
 	}
+	defer images.Close()
 	w, err := dataset.Create(job.Output("dataset"), images.Info)
 	if err != nil {
 		return err
@@ -172,15 +175,16 @@ func (g *ingest) open(job *stages.Job) (*importer.Images, error) {
 		return g.generate()
 	}
 	in, _ := job.Input("source")
+	o := importer.Options{Subset: g.subset, Classes: g.classes, Channels: g.channels, Size: g.size, MaxExpansion: g.maxExpansion, Scratch: job.ScratchDir}
 	format := g.format
 	if format == "auto" {
 		var err error
-		if format, err = importer.Detect(in.Path); err != nil {
+		if format, err = importer.Detect(in.Path, o); err != nil {
 			return nil, err
 		}
 		job.Logf("the source is in the format %s", format)
 	}
-	return importer.Open(in.Path, format, importer.Options{Subset: g.subset, Classes: g.classes, Channels: g.channels, Size: g.size})
+	return importer.Open(in.Path, format, o)
 }
 
 // generate returns the generator's images: image i has class i modulo the number of classes.
