@@ -9,10 +9,10 @@ PIPELINE ?= pipelines/quickstart.hcl
 # Which commit this is, without any time in it: equal sources give equal binaries.
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help setup build run test lint bench docs accept clean
+.PHONY: help setup build run test lint bench bench-train docs accept clean
 
 help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## installs the ONNX Runtime library into the user's cache folder, once
 	@scripts/setup.sh
@@ -37,6 +37,9 @@ lint: ## formatting, vet and the rules of who may import whom
 bench: setup ## benchmarks of every room, in a form that benchstat reads
 	@mkdir -p bench/out
 	$(GO) test -run '^$$' -bench . -benchmem -count $${COUNT:-5} $${PACKAGES:-./...} | tee bench/out/bench.txt
+
+bench-train: setup ## training steps against PyTorch, side by side; FLAGS="-cases resnet20 -rounds 1" for a part
+	$(GO) run ./bench/train -python "$$(scripts/peer.sh)" $(if $(FLAGS),$(FLAGS),-out bench/RESULTS.md)
 
 docs: build ## generates the reference of every kind
 	@bin/darkroom stages --markdown docs/stages
