@@ -56,6 +56,18 @@ func (o Options) runner(n *Node) (Runner, error) {
 	return nil, stages.Problemf("runner", "Runner not available", "This darkroom has no runner of the type %q. Leave `runner` out to run the stage on this machine.", names[len(names)-1])
 }
 
+// CheckRunners returns what is wrong with the runners that the stages of p ask for, in the order of the stages, so that a
+// pipeline can be refused before it is planned. The claims of a stage are checked by the plan, which knows its device.
+func (o Options) CheckRunners(p *Pipeline) []*StageError {
+	var out []*StageError
+	for _, n := range p.Nodes {
+		if _, err := o.runner(n); err != nil {
+			out = append(out, stageError(n.ID, err))
+		}
+	}
+	return out
+}
+
 // StageError is what is wrong with one stage. Problems are what the user can mend; Err is set for everything else.
 type StageError struct {
 	Address  string

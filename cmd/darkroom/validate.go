@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/darkroom-dev/darkroom/dsl"
+	"github.com/darkroom-dev/darkroom/engine"
 )
 
 func (a *app) validateCommand() *cobra.Command {
@@ -19,6 +20,13 @@ func (a *app) validateCommand() *cobra.Command {
 				return err
 			}
 			p, diagnostics := a.loadPath(path)
+			if !diagnostics.HasErrors() {
+				runners, err := runnerDiagnostics(p)
+				if err != nil {
+					return err
+				}
+				diagnostics = append(diagnostics, runners...)
+			}
 			if a.json {
 				if diagnostics == nil {
 					diagnostics = dsl.Diagnostics{}
@@ -40,4 +48,19 @@ func (a *app) validateCommand() *cobra.Command {
 	}
 	a.variableFlags(cmd)
 	return cmd
+}
+
+// runnerDiagnostics says which stages ask for a runner that this darkroom does not have; the language does not know them.
+func runnerDiagnostics(p *engine.Pipeline) (dsl.Diagnostics, error) {
+	o, err := engineOptions(nil)
+	if err != nil {
+		return nil, err
+	}
+	var out dsl.Diagnostics
+	for _, wrong := range o.CheckRunners(p) {
+		for _, problem := range wrong.Problems {
+			out = append(out, dsl.Locate(p, nodeOf(p, wrong.Address), problem))
+		}
+	}
+	return out, nil
 }
