@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/darkroom-dev/darkroom/infer/ort"
+	"github.com/darkroom-dev/darkroom/runners/gpu"
 )
 
 // finding is one line of doctor.
@@ -27,8 +29,8 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Checks what darkroom needs from this machine",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			findings := []finding{checkProcessor(), checkLibrary(), a.checkCache(), a.checkLinks()}
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			findings := append([]finding{checkProcessor(), checkLibrary(), a.checkCache(), a.checkLinks()}, checkGPUs(cmd.Context())...)
 			code := exitDone
 			for _, f := range findings {
 				if f.Needed && !f.OK {
@@ -147,4 +149,27 @@ func (a *app) checkLinks() finding {
 	}
 	f.OK, f.Detail = true, "the cache's file system takes them"
 	return f
+}
+
+// checkGPUs lists the GPUs. They are never needed, and stages do not compute on them yet, so none is no fault.
+func checkGPUs(ctx context.Context) []finding {
+	devices, err := gpu.List(ctx)
+	switch {
+	case errors.Is(err, gpu.ErrNoDriver):
+		return []finding{{Name: "GPU", OK: true, Detail: "none: " + err.Error() + "; stages compute on the processor"}}
+	case err != nil:
+		return []finding{{Name: "GPU", Detail: err.Error(), Remedy: "run nvidia-smi and mend what it reports; a restart helps where the driver was just updated"}}
+	case len(devices) == 0:
+		return []finding{{Name: "GPU", OK: true, Detail: "none: the NVIDIA driver knows no device; stages compute on the processor"}}
+	}
+	var out []finding
+	for i, d := range devices {
+		memory := "memory not told"
+		if d.Memory > 0 {
+			memory = fmt.Sprintf("%s, %s free", bytesText(d.Memory), bytesText(d.Free))
+		}
+		out = append(out, finding{Name: fmt.Sprintf("GPU %d", i), OK: true,
+			Detail: fmt.Sprintf("%s, %s, driver %s, %s; stages of darkroom's own compute on the processor all the same", d.Name, memory, d.Driver, d.UUID)})
+	}
+	return out
 }
