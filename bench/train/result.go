@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -107,10 +108,21 @@ func writeSection(path string, o options, results []result) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n## Training against PyTorch\n\n", begin)
-	fmt.Fprintf(&b, "%s, %s, %s. Command: `make bench-train`. Full steps with loading, random crop, flip and normalisation; %d threads each; medians of %d rounds of %g s, alternating, one process a round; the ratio is against the best of PyTorch's variants (memory format + loader).\n\n",
-		time.Now().UTC().Format("2006-01-02"), machine(), strings.Join(versions(results), ", "), o.threads, o.rounds, o.seconds)
+	fmt.Fprintf(&b, "%s, %s, %s. Command: `make bench-train FLAGS=\"%s\"`. Full steps with loading, random crop, flip and normalisation; %d threads each; medians of %d rounds of %g s, alternating, one process a round; the ratio is against the best of PyTorch's variants (memory format + loader).\n\n",
+		time.Now().UTC().Format("2006-01-02"), machine(), strings.Join(versions(results), ", "), given(), o.threads, o.rounds, o.seconds)
 	b.WriteString(table(results) + "\n" + end + "\n")
 	return os.WriteFile(filepath.Clean(path), []byte(replaceSection(string(old), b.String())), 0o666)
+}
+
+// given returns the flags of this run as they were written, but for the place of the peer, which is the machine's own.
+func given() string {
+	var out []string
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name != "python" {
+			out = append(out, "-"+f.Name+" "+f.Value.String())
+		}
+	})
+	return strings.Join(out, " ")
 }
 
 func versions(results []result) []string {
