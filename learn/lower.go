@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/gomlx/compute"
 	"github.com/gomlx/compute-onnx/support/protos"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -52,11 +53,13 @@ type lowering struct {
 	g        *graph.Graph
 	model    *onnx.Model
 	training bool
-	dtype    dtypes.DType
-	batch    int
-	values   map[string]value
-	tape     []record
-	updates  map[string]*graph.Node // by name of a statistic: its value after this step
+	// fusedNorm says that the device normalises a batch, and gives its gradients, in one operation each.
+	fusedNorm bool
+	dtype     dtypes.DType
+	batch     int
+	values    map[string]value
+	tape      []record
+	updates   map[string]*graph.Node // by name of a statistic: its value after this step
 }
 
 // record is how the gradient of one operator's output flows to its inputs.
@@ -71,6 +74,8 @@ type record struct {
 func lower(model *onnx.Model, images *graph.Node, weights map[string]*graph.Node, p *plan, training bool) (*lowering, *graph.Node, error) {
 	l := &lowering{g: images.Graph(), model: model, training: training, dtype: images.DType(), batch: images.Shape().Dimensions[3],
 		values: map[string]value{}, updates: map[string]*graph.Node{}}
+	can := images.Graph().Backend().Capabilities().Operations
+	l.fusedNorm = can[compute.OpTypeBatchNormForTraining] && can[compute.OpTypeBatchNormGradient] && l.dtype == dtypes.Float32
 	l.values[model.Input().Name] = value{node: images, batched: true}
 	for name, node := range weights {
 		l.values[name] = value{node: node, trained: p.isParameter(name)}

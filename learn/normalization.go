@@ -37,6 +37,9 @@ func batchNormalization(l *lowering, n *protos.NodeProto) error {
 		l.set(n, graph.Reshape(y, d...), n.Input[:3], nil)
 		return nil
 	}
+	if l.fusedNorm {
+		return l.fusedBatchNorm(n, x, in, epsilon, momentum)
+	}
 	m := float64(rows.Shape().Dimensions[1])
 	batchMean := graph.MulScalar(graph.ReduceAndKeep(rows, graph.ReduceSum, 1), 1/m)
 	batchVariance := graph.Sub(graph.MulScalar(graph.ReduceAndKeep(graph.Mul(rows, rows), graph.ReduceSum, 1), 1/m), graph.Mul(batchMean, batchMean))
@@ -68,4 +71,20 @@ func batchNormalization(l *lowering, n *protos.NodeProto) error {
 // reciprocalRoot returns 1/√(v+epsilon).
 func reciprocalRoot(v *graph.Node, epsilon float64) *graph.Node {
 	return graph.Reciprocal(graph.Sqrt(graph.AddScalar(v, epsilon)))
+}
+
+// fusedBatchNorm is batchNormalization in training where the device has it as one operation.
+func (l *lowering) fusedBatchNorm(n *protos.NodeProto, x value, in [5]value, epsilon, momentum float64) error {
+	scale := in[1].node
+	y, mean, variance := graph.InternalBatchNormForTraining(x.node, scale, in[2].node, float32(epsilon), 0)
+	move := func(i int, batch *graph.Node) {
+		l.updates[n.Input[i]] = graph.Add(graph.MulScalar(in[i].node, momentum), graph.MulScalar(batch, 1-momentum))
+	}
+	move(3, mean)
+	move(4, variance)
+	l.set(n, y, n.Input[:3], func(v *graph.Node) []*graph.Node {
+		gx, gScale, gShift := graph.InternalBatchNormGradient(x.node, scale, mean, variance, v, float32(epsilon), 0)
+		return []*graph.Node{gx, gScale, gShift}
+	})
+	return nil
 }

@@ -3,6 +3,7 @@ package learn
 import (
 	"math"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -76,7 +77,16 @@ func BenchmarkStep(b *testing.B) {
 	if name != "resnet8" {
 		size, c = 32, 3
 	}
-	m := zooMachine(b, name, c, size, 128, 2)
+	batch := 128
+	for _, v := range []struct {
+		name string
+		to   *int
+	}{{"SIZE", &size}, {"BATCH", &batch}} {
+		if n, err := strconv.Atoi(os.Getenv(v.name)); err == nil {
+			*v.to = n
+		}
+	}
+	m := zooMachine(b, name, c, size, batch, 2)
 	for range 2 {
 		if _, _, err := m.step(0.01); err != nil {
 			b.Fatal(err)
@@ -88,7 +98,7 @@ func BenchmarkStep(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(128*b.N)/time.Since(start).Seconds(), "images/s")
+	b.ReportMetric(float64(batch*b.N)/time.Since(start).Seconds(), "images/s")
 	// What other programs take from the cores does not count here.
 	b.ReportMetric((processTime(b)-busy).Seconds()*1e3/float64(b.N), "cpu-ms/op")
 }

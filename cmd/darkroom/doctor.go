@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/darkroom-dev/darkroom/infer/ort"
+	"github.com/darkroom-dev/darkroom/learn/cpu/kernel"
 	"github.com/darkroom-dev/darkroom/runners/gpu"
 )
 
@@ -72,7 +73,7 @@ func (a *app) printFindings(findings []finding) {
 
 func checkProcessor() finding {
 	return finding{Name: "processor", OK: true, Needed: true,
-		Detail: fmt.Sprintf("%s/%s, %d threads, instruction class %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), ort.ISA())}
+		Detail: fmt.Sprintf("%s/%s, %d threads, instruction class %s, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), ort.ISA(), kernel.Class())}
 }
 
 func checkLibrary() finding {

@@ -6,6 +6,7 @@ import (
 	"github.com/darkroom-dev/darkroom/cache"
 	"github.com/darkroom-dev/darkroom/engine"
 	"github.com/darkroom-dev/darkroom/infer/ort"
+	"github.com/darkroom-dev/darkroom/learn/cpu/kernel"
 	"github.com/darkroom-dev/darkroom/runners/local"
 	"github.com/darkroom-dev/darkroom/stages"
 )
@@ -71,7 +72,7 @@ func device(threads int) (stages.Device, error) {
 	if err != nil {
 		return stages.Device{}, err
 	}
-	return stages.Device{Backend: "cpu", Version: version, ISA: ort.ISA(), Precision: "fp32", Threads: threads}, nil
+	return stages.Device{Backend: "cpu", Version: version + ", " + kernel.Class(), ISA: ort.ISA(), Precision: "fp32", Threads: threads}, nil
 }
 
 // checkDevice finds out before anything runs that a stage will lack what it computes with.

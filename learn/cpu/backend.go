@@ -21,6 +21,7 @@ import (
 	"github.com/gomlx/compute/shapes"
 
 	"github.com/darkroom-dev/darkroom/infer/ort"
+	"github.com/darkroom-dev/darkroom/learn/cpu/kernel"
 )
 
 // Options says how a backend computes.
@@ -30,6 +31,9 @@ type Options struct {
 	// Profile, when not empty, makes every computation write ONNX Runtime's trace of its operators (JSON, for
 	// chrome://tracing) to a file whose name begins with it, when the computation is finalized.
 	Profile string
+
+	// plain leaves package kernel's operators out: the reference that they are tested against.
+	plain bool
 }
 
 // Backend is the device. It is safe for concurrent use.
@@ -60,7 +64,7 @@ func (b *Backend) String() string { return b.Name() }
 
 // Description names the library, the instruction class and the thread count: all that the bits depend on.
 func (b *Backend) Description() string {
-	return fmt.Sprintf("%s on %s, %d threads", ort.Version(), ort.ISA(), b.options.Threads)
+	return fmt.Sprintf("%s on %s, %s, %d threads", ort.Version(), ort.ISA(), kernel.Class(), b.options.Threads)
 }
 
 // NumDevices returns 1.

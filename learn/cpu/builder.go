@@ -12,6 +12,8 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/notimplemented"
 	"github.com/gomlx/compute/shapes"
+
+	"github.com/darkroom-dev/darkroom/learn/cpu/kernel"
 )
 
 // Builder collects one computation. It has a main function and no others.
@@ -63,7 +65,7 @@ var _ compute.Function = (*Function)(nil)
 // node is one ONNX operator, or a constant when constant is not nil.
 type node struct {
 	operator   string
-	domain     string // "" for ONNX's own, else com.microsoft
+	domain     string // "" for ONNX's own, com.microsoft, or kernel.Domain
 	inputs     []*value
 	attributes []*protos.AttributeProto
 	outputs    []*value
@@ -215,6 +217,17 @@ func (f *Function) emit(operator string, shape shapes.Shape, inputs []*value, at
 // emitOwn adds an operator of ONNX Runtime's own domain with one output.
 func (f *Function) emitOwn(operator string, shape shapes.Shape, inputs []*value, attributes ...*protos.AttributeProto) *value {
 	return f.output(&node{operator: operator, domain: runtimeDomain, inputs: inputs, attributes: attributes}, shape)
+}
+
+// emitKernel adds an operator of package kernel with an output of each shape; geometry is what it is told in integers. Such nodes are not
+// shared.
+func (f *Function) emitKernel(operator string, results []shapes.Shape, inputs []*value, geometry ...int) []*value {
+	n := &node{operator: operator, domain: kernel.Domain, inputs: inputs, attributes: []*protos.AttributeProto{intsAttribute("geometry", geometry)}}
+	for i, shape := range results {
+		n.outputs = append(n.outputs, &value{function: f, node: n, name: fmt.Sprintf("%s_%d_%d", operator, len(f.nodes), i), shape: shape})
+	}
+	f.nodes = append(f.nodes, n)
+	return n.outputs
 }
 
 // runtimeDomain is the operator domain of ONNX Runtime's own operators.

@@ -11,6 +11,8 @@ import (
 	"github.com/gomlx/compute/shapes"
 	onnxruntime "github.com/yalue/onnxruntime_go"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/darkroom-dev/darkroom/learn/cpu/kernel"
 )
 
 const (
@@ -153,6 +155,9 @@ func (g *lowering) node(n *node) error {
 	}
 	for _, out := range n.outputs {
 		p.Output = append(p.Output, g.name(out))
+		if n.domain == kernel.Domain && g.name(out) == out.name { // ONNX Runtime cannot infer the shape; of a result it is told anyway
+			g.graph.ValueInfo = append(g.graph.ValueInfo, valueInfo(out.name, out.shape))
+		}
 	}
 	g.graph.Node = append(g.graph.Node, p)
 	return nil
@@ -193,7 +198,7 @@ func (g *lowering) session(o Options) (*onnxruntime.DynamicAdvancedSession, erro
 		IrVersion: irVersion,
 		Graph:     g.graph,
 		OpsetImport: []*protos.OperatorSetIdProto{
-			{Domain: "", Version: operatorSet}, {Domain: runtimeDomain, Version: 1},
+			{Domain: "", Version: operatorSet}, {Domain: runtimeDomain, Version: 1}, {Domain: kernel.Domain, Version: 1},
 		},
 	})
 	if err != nil {
@@ -251,6 +256,7 @@ func sessionOptions(o Options) (*onnxruntime.SessionOptions, error) {
 		s.SetMemPattern(false),
 		s.SetCpuMemArena(true),
 		s.AddSessionConfigEntry(allowSpinning, "0"),
+		s.RegisterCustomOpsLibrary(kernel.Library),
 	}
 	if o.Profile != "" {
 		steps = append(steps, s.EnableProfiling(o.Profile))

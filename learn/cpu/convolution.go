@@ -34,6 +34,9 @@ func (f *Function) ConvGeneral(
 	}
 	if channelGroupCount == 1 && batchGroupCount == 1 && len(axes.InputSpatial) == 2 {
 		p := newPlane(strides, paddings, inputDilations, kernelDilations)
+		if y := f.kernelConvolution(vs[0], vs[1], shape, axes, p); y != nil {
+			return y, nil
+		}
 		switch {
 		case chwn(axes):
 			ho, wo := shape.Dimensions[1], shape.Dimensions[2]

@@ -60,6 +60,6 @@ var otherOperations = []compute.OpType{
 	compute.OpTypeReshape, compute.OpTypeTranspose, compute.OpTypeBroadcastInDim, compute.OpTypeSlice,
 	compute.OpTypePad, compute.OpTypeConcatenate, compute.OpTypeReverse, compute.OpTypeIota,
 	compute.OpTypeReduceLogicalAnd, compute.OpTypeReduceLogicalOr, compute.OpTypeArgMinMax,
-	compute.OpTypeDotGeneral, compute.OpTypeConvGeneral, compute.OpTypeReduceWindow, compute.OpTypeCumSum, compute.OpTypeGather,
+	compute.OpTypeDotGeneral, compute.OpTypeConvGeneral, compute.OpTypeBatchNormForTraining, compute.OpTypeBatchNormGradient, compute.OpTypeReduceWindow, compute.OpTypeCumSum, compute.OpTypeGather,
 	compute.OpTypeFusedSoftmax, compute.OpTypeSelectAndScatterMax, compute.OpTypeSelectAndScatterMin,
 }

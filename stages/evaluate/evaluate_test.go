@@ -17,6 +17,7 @@ import (
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/infer/infertest"
 	"github.com/darkroom-dev/darkroom/infer/ort"
+	"github.com/darkroom-dev/darkroom/learn/cpu/kernel"
 	"github.com/darkroom-dev/darkroom/stages"
 	"github.com/darkroom-dev/darkroom/stages/stagetest"
 )
@@ -77,7 +78,7 @@ func inputs(t *testing.T, dir string, baseline bool) map[string][]stages.Input {
 }
 
 func device() stages.Device {
-	return stages.Device{Backend: "cpu", Version: ort.Version(), ISA: ort.ISA(), Precision: "fp32", Threads: 1}
+	return stages.Device{Backend: "cpu", Version: ort.Version() + ", " + kernel.Class(), ISA: ort.ISA(), Precision: "fp32", Threads: 1}
 }
 
 func TestConformance(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/infer/ort"
+	"github.com/darkroom-dev/darkroom/learn/cpu/kernel"
 	"github.com/darkroom-dev/darkroom/stages"
 	"github.com/darkroom-dev/darkroom/stages/stagetest"
 )
@@ -25,7 +26,7 @@ func needLibrary(t *testing.T) {
 }
 
 // device is this machine as a device class.
-var device = stages.Device{Backend: "cpu", Version: ort.Version(), ISA: ort.ISA(), Precision: "fp32", Threads: 1}
+var device = stages.Device{Backend: "cpu", Version: ort.Version() + ", " + kernel.Class(), ISA: ort.ISA(), Precision: "fp32", Threads: 1}
 
 // write makes a dataset of n images of size×size pixels of three classes: bright above, bright below, or noise.
 func write(t *testing.T, path string, n, size int, first uint64, policy *dataset.Policy) stages.Input {

@@ -1,0 +1,39 @@
+// Package kernel holds the CPU device's own kernels: operators for ONNX Runtime, written in C, for what training needs and ONNX Runtime
+// does slowly or not at all. Importing the package links them into the program; RegisterCustomOps in operators.c, which ONNX Runtime
+// looks up in the program itself, adds them to a session in the domain "darkroom".
+//
+//   - Convolution: images (I, H, W, N) with a kernel of any layout, also with a dilated input (the gradient of a strided
+//     convolution), to (O, Ho, Wo, N).
+//   - KernelGradient: what a kernel contributed, from the images and the gradient (O, Ho, Wo, N) of the output.
+//   - BatchNormTraining, BatchNormGradient: a batch normalisation by the batch's own statistics, and its gradients, of (C, …)
+//     values; a channel is read from memory once.
+//
+// Rules of the room: the batch is innermost, so vectors run over images. Work is cut into tasks, and sums are added, in an order
+// that follows from shapes alone: the bits do not depend on the number of threads. They depend on the instruction class
+// (body.h is compiled once for each), and on Version, which must rise when any bit changes. Not-a-number and infinity propagate.
+package kernel
+
+/*
+#cgo CFLAGS: -std=gnu11 -O3 -Wall
+#cgo LDFLAGS: -lm -rdynamic
+#include "kernels.h"
+*/
+import "C"
+
+import "fmt"
+
+// Version is part of the device class in a stage's key.
+const Version = 1
+
+// Domain is the operators' domain in an ONNX graph.
+const Domain = "darkroom"
+
+// Library is the path by which ONNX Runtime finds the operators: the dynamic loader takes the empty name for the program itself.
+const Library = ""
+
+// ISA returns the instruction class that the kernels are chosen by: "avx512", "avx2" or "baseline". The environment variable
+// DARKROOM_KERNELS names a lower one than the machine has, so that a result of another machine can be reproduced.
+func ISA() string { return C.GoString(C.dk_isa()) }
+
+// Class names the kernels as a device class does: their version and instruction class.
+func Class() string { return fmt.Sprintf("kernels %d %s", Version, ISA()) }

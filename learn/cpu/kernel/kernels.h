@@ -1,0 +1,40 @@
+#ifndef DARKROOM_KERNELS_H
+#define DARKROOM_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// How a convolution moves. Position (ho, wo) of the output meets through tap (kh, kw) the element
+// ((ho·sh - ph + kh·dh) / ih, (wo·sw - pw + kw·dw) / iw) of the input where both are whole and inside, else a zero.
+typedef struct {
+	int64_t I, H, W, N, O, KH, KW, Ho, Wo;
+	int64_t sh, sw, dh, dw, ph, pw, ih, iw;
+	int64_t ko, ki, kh, kw; // strides of the kernel's axes, in elements
+} dk_plane;
+
+#define DK_PLANE_INTS 21
+
+// dk_threads runs fn for every task from 0 on, on some threads, in any order.
+typedef struct dk_threads {
+	void (*run)(const struct dk_threads *, void (*fn)(void *, size_t), size_t tasks, void *data);
+	const void *api, *context;
+} dk_threads;
+
+// The kernels of one instruction class. They return 0, or 1 when there is no memory.
+typedef struct {
+	const char *isa;
+	int (*convolution)(const dk_threads *, const dk_plane *, const float *x, const float *w, float *y);
+	int (*kernel_gradient)(const dk_threads *, const dk_plane *, const float *x, const float *v, float *g);
+	// Of rows·columns values: y, and mean and (population) variance of each row.
+	void (*batch_norm)(const dk_threads *, int64_t rows, int64_t columns, double epsilon, const float *x, const float *scale, const float *shift,
+	                   float *y, float *mean, float *variance);
+	void (*batch_norm_gradient)(const dk_threads *, int64_t rows, int64_t columns, double epsilon, const float *x, const float *scale,
+	                            const float *mean, const float *variance, const float *v, float *gx, float *gscale, float *gshift);
+} dk_kernels;
+
+extern const dk_kernels dk_kernels_avx512, dk_kernels_avx2, dk_kernels_baseline;
+
+const dk_kernels *dk_select(void);
+const char *dk_isa(void);
+
+#endif

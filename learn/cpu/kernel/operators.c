@@ -1,0 +1,259 @@
+// The kernels as operators of ONNX Runtime. Its interface for operators is a table of functions whose places are fixed for ever
+// (new ones are appended), and a structure that describes an operator; both are declared here as far as they are used, by the
+// documentation of onnxruntime_c_api.h.
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
+
+static const dk_kernels *chosen;
+
+// choose takes the best class that the machine has and that is none above DARKROOM_KERNELS, if that is set.
+static void choose(void) {
+	const char *most = getenv("DARKROOM_KERNELS");
+	chosen = &dk_kernels_baseline;
+	if (most && !strcmp(most, "baseline"))
+		return;
+#if defined(__x86_64__)
+	__builtin_cpu_init();
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+		chosen = &dk_kernels_avx512;
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && (chosen == &dk_kernels_baseline || (most && !strcmp(most, "avx2"))))
+		chosen = &dk_kernels_avx2;
+#endif
+}
+
+const dk_kernels *dk_select(void) {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, choose);
+	return chosen;
+}
+
+const char *dk_isa(void) { return dk_select()->isa; }
+
+typedef struct OrtStatus OrtStatus;
+typedef void *(*api_function)(void);
+typedef struct {
+	api_function functions[512];
+} OrtApi;
+typedef struct {
+	const OrtApi *(*GetApi)(uint32_t version);
+	const char *(*GetVersionString)(void);
+} OrtApiBase;
+
+// Places in the table.
+enum {
+	CREATE_STATUS = 0,
+	CREATE_DOMAIN = 26,
+	DOMAIN_ADD = 27,
+	ADD_DOMAIN = 28,
+	TENSOR_DATA = 51,
+	CONTEXT_INPUT = 90,
+	CONTEXT_OUTPUT = 91,
+	ATTRIBUTE_INTS = 163,
+	PARALLEL_FOR = 274,
+	API_VERSION = 17,   // the first that has all of them
+	OPERATOR_VERSION = 16, // of the structure below
+	FLOAT = 1,          // an element type
+	FAIL = 1,           // an error code
+};
+
+#define CALL(api, place, type) ((OrtStatus * (*)type)(api)->functions[place])
+
+typedef struct operator {
+	uint32_t version;
+	void *(*CreateKernel)(const struct operator *, const OrtApi *, const void *info);
+	const char *(*GetName)(const struct operator *);
+	const char *(*GetExecutionProviderType)(const struct operator *);
+	int (*GetInputType)(const struct operator *, size_t);
+	size_t (*GetInputTypeCount)(const struct operator *);
+	int (*GetOutputType)(const struct operator *, size_t);
+	size_t (*GetOutputTypeCount)(const struct operator *);
+	void (*KernelCompute)(void *, void *context);
+	void (*KernelDestroy)(void *);
+	int (*GetInputCharacteristic)(const struct operator *, size_t);
+	int (*GetOutputCharacteristic)(const struct operator *, size_t);
+	int (*GetInputMemoryType)(const struct operator *, size_t);
+	int (*GetVariadicInputMinArity)(const struct operator *);
+	int (*GetVariadicInputHomogeneity)(const struct operator *);
+	int (*GetVariadicOutputMinArity)(const struct operator *);
+	int (*GetVariadicOutputHomogeneity)(const struct operator *);
+	OrtStatus *(*CreateKernelV2)(const struct operator *, const OrtApi *, const void *info, void **kernel);
+	OrtStatus *(*KernelComputeV2)(void *, void *context);
+	void *later[8];
+	// Ours:
+	const char *name;
+	size_t inputs, outputs, ints;
+	OrtStatus *(*compute)(const OrtApi *, const int64_t *ints, void *context);
+} operator;
+
+// instance is an operator of one node: the attribute "geometry" holds its integers.
+typedef struct {
+	const OrtApi *api;
+	const operator *of;
+	int64_t ints[DK_PLANE_INTS + 8];
+} instance;
+
+static OrtStatus *fail(const OrtApi *api, const char *message) {
+	return CALL(api, CREATE_STATUS, (int, const char *))(FAIL, message);
+}
+
+static void run(const dk_threads *t, void (*fn)(void *, size_t), size_t tasks, void *data) {
+	if (tasks == 1) {
+		fn(data, 0);
+		return;
+	}
+	CALL((const OrtApi *)t->api, PARALLEL_FOR, (const void *, void (*)(void *, size_t), size_t, size_t, void *))(t->context, fn, tasks, 0, data);
+}
+
+static OrtStatus *input(const OrtApi *api, void *context, size_t index, const float **data) {
+	const void *value;
+	OrtStatus *status = CALL(api, CONTEXT_INPUT, (const void *, size_t, const void **))(context, index, &value);
+	return status ? status : CALL(api, TENSOR_DATA, (const void *, const float **))(value, data);
+}
+
+static OrtStatus *output(const OrtApi *api, void *context, size_t index, const int64_t *dims, size_t rank, float **data) {
+	void *value;
+	OrtStatus *status = CALL(api, CONTEXT_OUTPUT, (void *, size_t, const int64_t *, size_t, void **))(context, index, dims, rank, &value);
+	return status ? status : CALL(api, TENSOR_DATA, (void *, float **))(value, data);
+}
+
+#define TRY(call) \
+	do { \
+		OrtStatus *s_ = (call); \
+		if (s_) \
+			return s_; \
+	} while (0)
+
+static dk_plane plane(const int64_t *ints) {
+	dk_plane p;
+	memcpy(&p, ints, sizeof p);
+	return p;
+}
+
+// ints: a plane.
+static OrtStatus *convolution(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_plane p = plane(ints);
+	dk_threads t = {run, api, context};
+	const float *x, *w;
+	float *y;
+	int64_t dims[] = {p.O, p.Ho, p.Wo, p.N};
+	TRY(input(api, context, 0, &x));
+	TRY(input(api, context, 1, &w));
+	TRY(output(api, context, 0, dims, 4, &y));
+	return dk_select()->convolution(&t, &p, x, w, y) ? fail(api, "out of memory in a convolution") : NULL;
+}
+
+// ints: a plane and the four dimensions of the result.
+static OrtStatus *kernel_gradient(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_plane p = plane(ints);
+	dk_threads t = {run, api, context};
+	const float *x, *v;
+	float *g;
+	TRY(input(api, context, 0, &x));
+	TRY(input(api, context, 1, &v));
+	TRY(output(api, context, 0, ints + DK_PLANE_INTS, 4, &g));
+	return dk_select()->kernel_gradient(&t, &p, x, v, g) ? fail(api, "out of memory in a kernel gradient") : NULL;
+}
+
+static double epsilon_of(int64_t bits) {
+	double e;
+	memcpy(&e, &bits, sizeof e);
+	return e;
+}
+
+// ints: rows, columns, the bits of epsilon as a double. Inputs x (rows, columns), scale, shift; outputs y, mean, variance.
+static OrtStatus *batch_norm(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_threads t = {run, api, context};
+	const float *in[3];
+	float *out[3];
+	for (size_t i = 0; i < 3; i++)
+		TRY(input(api, context, i, &in[i]));
+	for (size_t i = 0; i < 3; i++)
+		TRY(output(api, context, i, ints, i ? 1 : 2, &out[i]));
+	dk_select()->batch_norm(&t, ints[0], ints[1], epsilon_of(ints[2]), in[0], in[1], in[2], out[0], out[1], out[2]);
+	return NULL;
+}
+
+// Inputs x, scale, mean, variance, v; outputs the gradients of x, scale and shift.
+static OrtStatus *batch_norm_gradient(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_threads t = {run, api, context};
+	const float *in[5];
+	float *out[3];
+	for (size_t i = 0; i < 5; i++)
+		TRY(input(api, context, i, &in[i]));
+	for (size_t i = 0; i < 3; i++)
+		TRY(output(api, context, i, ints, i ? 1 : 2, &out[i]));
+	dk_select()->batch_norm_gradient(&t, ints[0], ints[1], epsilon_of(ints[2]), in[0], in[1], in[2], in[3], in[4], out[0], out[1], out[2]);
+	return NULL;
+}
+
+static OrtStatus *create(const operator *of, const OrtApi *api, const void *info, void **kernel) {
+	instance *k = calloc(1, sizeof *k);
+	if (!k)
+		return fail(api, "out of memory");
+	k->api = api;
+	k->of = of;
+	size_t size = of->ints;
+	OrtStatus *status = CALL(api, ATTRIBUTE_INTS, (const void *, const char *, int64_t *, size_t *))(info, "geometry", k->ints, &size);
+	if (!status && size != of->ints)
+		status = fail(api, "the attribute geometry has another length");
+	if (status) {
+		free(k);
+		return status;
+	}
+	*kernel = k;
+	return NULL;
+}
+
+static OrtStatus *compute(void *kernel, void *context) {
+	instance *k = kernel;
+	return k->of->compute(k->api, k->ints, context);
+}
+
+static const char *name(const operator *o) { return o->name; }
+static const char *provider(const operator *o) { return "CPUExecutionProvider"; }
+static int element(const operator *o, size_t i) { return FLOAT; }
+static size_t inputs(const operator *o) { return o->inputs; }
+static size_t outputs(const operator *o) { return o->outputs; }
+static int plain(const operator *o, size_t i) { return 0; }
+static int one(const operator *o) { return 1; }
+
+#define OPERATOR(NAME, INPUTS, OUTPUTS, INTS, COMPUTE) \
+	{ \
+		.version = OPERATOR_VERSION, .GetName = name, .GetExecutionProviderType = provider, .GetInputType = element, .GetInputTypeCount = inputs, \
+		.GetOutputType = element, .GetOutputTypeCount = outputs, .KernelDestroy = free, .GetInputCharacteristic = plain, \
+		.GetOutputCharacteristic = plain, .GetInputMemoryType = plain, .GetVariadicInputMinArity = one, .GetVariadicInputHomogeneity = one, \
+		.GetVariadicOutputMinArity = one, .GetVariadicOutputHomogeneity = one, .CreateKernelV2 = create, .KernelComputeV2 = compute, \
+		.name = NAME, .inputs = INPUTS, .outputs = OUTPUTS, .ints = INTS, .compute = COMPUTE \
+	}
+
+static const operator operators[] = {
+	OPERATOR("Convolution", 2, 1, DK_PLANE_INTS, convolution),
+	OPERATOR("KernelGradient", 2, 1, DK_PLANE_INTS + 4, kernel_gradient),
+	OPERATOR("BatchNormTraining", 3, 3, 3, batch_norm),
+	OPERATOR("BatchNormGradient", 5, 3, 3, batch_norm_gradient),
+};
+
+// RegisterCustomOps is what ONNX Runtime calls to add the operators to a session's options. The domain lives as long as the program.
+__attribute__((visibility("default"))) OrtStatus *RegisterCustomOps(void *options, const OrtApiBase *base) {
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static void *domain;
+	const OrtApi *api = base->GetApi(API_VERSION);
+	if (!api)
+		return NULL;
+	OrtStatus *status = NULL;
+	pthread_mutex_lock(&lock);
+	if (!domain) {
+		void *made;
+		status = CALL(api, CREATE_DOMAIN, (const char *, void **))("darkroom", &made);
+		for (size_t i = 0; !status && i < sizeof operators / sizeof *operators; i++)
+			status = CALL(api, DOMAIN_ADD, (void *, const operator *))(made, &operators[i]);
+		if (!status)
+			domain = made;
+	}
+	pthread_mutex_unlock(&lock);
+	return status ? status : CALL(api, ADD_DOMAIN, (void *, void *))(options, domain);
+}

@@ -1,0 +1,121 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+)
+
+// maxTaps bounds the kernel area that package kernel's convolutions are used for.
+const maxTaps = 1024
+
+// kernelConvolution returns a convolution of images in the layout (C, H, W, N), or the gradient of its kernel, as one operator of package
+// kernel; nil when it is neither.
+func (f *Function) kernelConvolution(x, w *value, shape shapes.Shape, axes compute.ConvolveAxesConfig, p plane) *value {
+	if f.builder.backend.options.plain || shape.Size() == 0 || x.shape.Size() == 0 || w.shape.Size() == 0 {
+		return nil
+	}
+	switch {
+	case chwn(axes):
+		// (H, W, I, O) of the kernel's axes, wherever they are.
+		kd := w.shape.Dimensions
+		ks := steps(kd)
+		kh, kw := axes.KernelSpatial[0], axes.KernelSpatial[1]
+		if kd[kh]*kd[kw] > maxTaps {
+			return nil
+		}
+		g := geometry(x.shape.Dimensions, shape.Dimensions[0], kd[kh], kd[kw], shape.Dimensions[1], shape.Dimensions[2])
+		g = append(g, p.strides[0], p.strides[1], p.kernelDilations[0], p.kernelDilations[1], p.paddings[0][0], p.paddings[1][0], p.inputDilations[0], p.inputDilations[1])
+		g = append(g, ks[axes.KernelOutputChannels], ks[axes.KernelInputChannels], ks[kh], ks[kw])
+		return f.emitKernel("Convolution", []shapes.Shape{shape}, []*value{x, w}, g...)[0]
+	case kernelGradientCHWN(axes) && p.inputDilations[0]*p.inputDilations[1] == 1:
+		// The reverse convolution's stride is the taps' dilation, its dilation the stride over the image.
+		d, s := shape.Dimensions, steps(shape.Dimensions)
+		kh, kw := axes.OutputSpatial[0], axes.OutputSpatial[1]
+		if d[kh]*d[kw] > maxTaps {
+			return nil
+		}
+		v := w.shape.Dimensions
+		g := geometry(x.shape.Dimensions, v[0], d[kh], d[kw], v[1], v[2])
+		g = append(g, p.kernelDilations[0], p.kernelDilations[1], p.strides[0], p.strides[1], p.paddings[0][0], p.paddings[1][0], 1, 1)
+		g = append(g, s[axes.OutputChannels], s[axes.OutputBatch], s[kh], s[kw])
+		return f.emitKernel("KernelGradient", []shapes.Shape{shape}, []*value{x, w}, append(g, d...)...)[0]
+	}
+	return nil
+}
+
+// geometry begins what a convolution is told, for images (I, H, W, N): the fields of dk_plane in kernels.h, in order.
+func geometry(x []int, o, kh, kw, ho, wo int) []int {
+	return []int{x[0], x[1], x[2], x[3], o, kh, kw, ho, wo}
+}
+
+// steps returns how far apart the elements along each axis lie.
+func steps(dimensions []int) []int {
+	out := make([]int, len(dimensions))
+	step := 1
+	for i := len(dimensions) - 1; i >= 0; i-- {
+		out[i] = step
+		step *= dimensions[i]
+	}
+	return out
+}
+
+// BatchNormForTraining normalises by the batch, for float32 values whose first axis is the feature axis.
+func (f *Function) BatchNormForTraining(operand, scale, offset compute.Value, epsilon float32, featureAxis int) (compute.Value, compute.Value, compute.Value, error) {
+	vs, err := f.operands("BatchNormForTraining", operand, scale, offset)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	x := vs[0]
+	rows, err := f.normalised("BatchNormForTraining", x, vs[1:], featureAxis)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	row := shapes.Make(dtypes.Float32, rows.shape.Dimensions[0])
+	out := f.emitKernel("BatchNormTraining", []shapes.Shape{rows.shape, row, row}, []*value{rows, vs[1], vs[2]}, normGeometry(rows, epsilon)...)
+	return f.reshape(out[0], x.shape.Dimensions...), out[1], out[2], nil
+}
+
+// BatchNormGradient returns the gradients of the operand, the scale and the offset.
+func (f *Function) BatchNormGradient(operand, scale, mean, variance, gradOutput compute.Value, epsilon float32, featureAxis int) (compute.Value, compute.Value, compute.Value, error) {
+	vs, err := f.operands("BatchNormGradient", operand, scale, mean, variance, gradOutput)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	x := vs[0]
+	rows, err := f.normalised("BatchNormGradient", x, vs[1:4], featureAxis)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if !vs[4].shape.Equal(x.shape) {
+		return nil, nil, nil, fmt.Errorf("cpu device: BatchNormGradient of %s with a gradient of %s", x.shape, vs[4].shape)
+	}
+	row := shapes.Make(dtypes.Float32, rows.shape.Dimensions[0])
+	v := f.reshape(vs[4], rows.shape.Dimensions...)
+	out := f.emitKernel("BatchNormGradient", []shapes.Shape{rows.shape, row, row}, []*value{rows, vs[1], vs[2], vs[3], v}, normGeometry(rows, epsilon)...)
+	return f.reshape(out[0], x.shape.Dimensions...), out[1], out[2], nil
+}
+
+// normalised returns x as a row for each feature.
+func (f *Function) normalised(operation string, x *value, features []*value, axis int) (*value, error) {
+	if axis < 0 {
+		axis += x.shape.Rank()
+	}
+	if x.shape.DType != dtypes.Float32 || axis != 0 || x.shape.Rank() < 2 || x.shape.Size() == 0 {
+		return nil, fmt.Errorf("cpu device: %s of %s along axis %d: %w", operation, x.shape, axis, compute.ErrNotImplemented)
+	}
+	c := x.shape.Dimensions[0]
+	for _, v := range features {
+		if v.shape.DType != dtypes.Float32 || v.shape.Rank() != 1 || v.shape.Dimensions[0] != c {
+			return nil, fmt.Errorf("cpu device: %s of %s with %s, want one float32 for each of %d features", operation, x.shape, v.shape, c)
+		}
+	}
+	return f.reshape(x, c, x.shape.Size()/c), nil
+}
+
+func normGeometry(rows *value, epsilon float32) []int {
+	return []int{rows.shape.Dimensions[0], rows.shape.Dimensions[1], int(math.Float64bits(float64(epsilon)))}
+}
