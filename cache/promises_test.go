@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	name, argument, _ := strings.Cut(role, " ")
-	if err := map[string]func(dir, argument string) error{"write": writeForEver, "share": shareKeys}[name](os.Getenv(folderVariable), argument); err != nil {
+	if err := map[string]func(dir, argument string) error{"write": writeForEver, "share": shareKeys, "overfill": overfill}[name](os.Getenv(folderVariable), argument); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -468,6 +468,26 @@ func recordFile(t testing.TB, dir string, key artifact.Digest) string {
 	return found
 }
 
+// tooLarge is what overfill tries to store.
+var tooLarge = make([]byte, 256<<10)
+
+// overfill is a child that may write files of 64 KiB at most, and tries more. A process of its own, because the limit holds
+// for all that a process writes, the log of the test run included.
+func overfill(dir, _ string) error {
+	c, err := cache.Open(dir)
+	if err != nil {
+		return err
+	}
+	limited := syscall.Rlimit{Cur: 64 << 10, Max: 64 << 10}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limited); err != nil {
+		return err
+	}
+	if _, err := c.PutBytes(tooLarge, artifact.File); !errors.Is(err, syscall.EFBIG) {
+		return fmt.Errorf("storing more than there is room for: %v", err)
+	}
+	return nil
+}
+
 // A store that cannot be written to fails clearly and keeps what it had. A limit on the size of files stands for the
 // full disk, which a test cannot have.
 func TestAFullDiskLeavesNothingHalf(t *testing.T) {
@@ -478,24 +498,10 @@ func TestAFullDiskLeavesNothingHalf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var old syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old); err != nil {
+	if err := child(t, dir, "overfill").Run(); err != nil {
 		t.Fatal(err)
 	}
-	limited := old
-	limited.Cur = 64 << 10
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limited); err != nil {
-		t.Skip("no limit on file sizes here:", err)
-	}
-	body := make([]byte, 256<<10)
-	_, err = c.PutBytes(body, artifact.File)
-	if e := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old); e != nil {
-		t.Fatal(e)
-	}
-	if !errors.Is(err, syscall.EFBIG) {
-		t.Fatalf("got %v", err)
-	}
-	if c.Has(artifact.Ref{Type: artifact.File, Digest: artifact.DigestBytes(body), Size: int64(len(body))}) {
+	if c.Has(artifact.Ref{Type: artifact.File, Digest: artifact.DigestBytes(tooLarge), Size: int64(len(tooLarge))}) {
 		t.Error("the store believes in half a blob")
 	}
 	if left, _ := os.ReadDir(filepath.Join(dir, "tmp")); len(left) > 0 {
