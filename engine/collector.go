@@ -8,11 +8,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/stages"
 )
 
-// collector takes what one attempt reports. It implements stages.Reporter.
+// collector takes what one attempt reports, and keeps its parts. It implements stages.Reporter and stages.Memory.
 type collector struct {
+	*parts
 	x *execution
 
 	mu       sync.Mutex // guards all below
@@ -30,7 +32,7 @@ const (
 )
 
 func newCollector(x *execution) *collector {
-	return &collector{x: x, values: map[string]any{}, measured: map[string]float64{}}
+	return &collector{parts: &parts{x: x, leases: map[artifact.Digest]heldPart{}}, x: x, values: map[string]any{}, measured: map[string]float64{}}
 }
 
 func (c *collector) event(e Event) {

@@ -97,6 +97,7 @@ func (x *execution) attempt(ctx context.Context, attempt int) (*cache.Record, er
 		return nil, err
 	}
 	c := newCollector(x)
+	defer c.release()
 	if err := x.work(ctx, job, c); err != nil {
 		return nil, err
 	}

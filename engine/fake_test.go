@@ -52,6 +52,7 @@ type text struct {
 	add, do string
 	keep    int
 	steps   int
+	parts   int
 	foreign bool
 }
 
@@ -60,6 +61,7 @@ func (s *text) Declare(d *stages.Schema) {
 	d.String(&s.do, "do", "", "Behaviour, not in the key.").NotInKey()
 	d.Int(&s.keep, "keep", 1000, "How much is kept.").Min(0)
 	d.Int(&s.steps, "steps", 0, "How many steps it takes, with a checkpoint after each.")
+	d.Int(&s.parts, "parts", 0, "How many parts it makes, each of which other stages use too.")
 	d.Source("file", "A file.").OrNone()
 	d.In("from", artifact.File, "More text.").OrNone().Many()
 	d.Out("out", artifact.File, "The text.")
@@ -88,6 +90,18 @@ func (s *text) Run(ctx context.Context, job *stages.Job) error {
 		_ = os.WriteFile(job.Output("other"), nil, 0o666)
 	case "silent":
 		return nil
+	}
+	for i := range s.parts {
+		if s.do == "die at part 2" && i == 2 {
+			os.Exit(9)
+		}
+		if _, err := job.Memo(ctx, stages.Part{Text: fmt.Sprint(i)}, func(_ context.Context, dir string) error {
+			note(fmt.Sprint("part ", i))
+			time.Sleep(20 * time.Millisecond) // work
+			return os.WriteFile(filepath.Join(dir, "part"), fmt.Append(nil, i), 0o666)
+		}); err != nil {
+			return err
+		}
 	}
 	var all []byte
 	for _, port := range []string{"file", "from"} {

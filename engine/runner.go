@@ -9,7 +9,7 @@ import (
 // Runner executes jobs somewhere. runners/runnertest is the suite that every runner passes.
 type Runner interface {
 	// Run executes the job and returns when it and every process it started have ended. The reporter gets its progress,
-	// log, values and measurements. An error that the user can mend is a stages.Problem or wraps one; a worker that
+	// log, values and measurements; when it is a stages.Memory too, the stage's Memo is served by it. An error that the user can mend is a stages.Problem or wraps one; a worker that
 	// died is a *WorkerError. After ctx is cancelled Run ends the worker and returns ctx's error.
 	Run(ctx context.Context, job *stages.Job, r stages.Reporter) error
 	// Capacity is what the runner has in all, for the pool that schedules its jobs.

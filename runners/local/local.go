@@ -101,7 +101,12 @@ func (r *Runner) Run(ctx context.Context, job *stages.Job, rep stages.Reporter) 
 	log := newTail(rep)
 	go func() { log.read(w.output); close(printed) }()
 	answered := make(chan *answer, 1)
-	go func() { answered <- readMessages(w.events, rep) }()
+	parted, forget := context.WithCancel(ctx)
+	server := &partServer{ctx: parted, to: w.job}
+	server.memory, _ = rep.(stages.Memory)
+	go func() { answered <- readMessages(w.events, rep, server) }()
+	defer server.asked.Wait()
+	defer forget()
 
 	// The worker's death closes both pipes, unless a process of its descent holds them: then they are cut below.
 	state := w.wait()
@@ -297,7 +302,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 
 // readMessages hands on what the worker reports and returns its answer, or nil when it left none. A stage that ended well
 // but of which a value was lost did not end well: its record would lie.
-func readMessages(events io.Reader, rep stages.Reporter) *answer {
+func readMessages(events io.Reader, rep stages.Reporter, server *partServer) *answer {
 	in := bufio.NewReader(events)
 	lost := false
 	for {
@@ -319,6 +324,8 @@ func readMessages(events io.Reader, rep stages.Reporter) *answer {
 			rep.Value(m.Value.Name, m.Value.Value)
 		case m.Measure != nil:
 			rep.Measure(m.Measure.Name, m.Measure.Value)
+		case m.Part != nil:
+			server.answer(*m.Part)
 		case m.Done != nil:
 			if lost && *m.Done == (answer{}) {
 				return &answer{Error: fmt.Sprintf("the stage reported a value of more than %d MiB, which a record cannot hold; write it to an output", maxMessage>>20)}

@@ -1,6 +1,9 @@
 package local
 
-import "github.com/darkroom-dev/darkroom/stages"
+import (
+	"github.com/darkroom-dev/darkroom/artifact"
+	"github.com/darkroom-dev/darkroom/stages"
+)
 
 // message is one line of JSON that the worker writes to descriptor 3. Exactly one field is set; the last message of a
 // worker that came to an end is Done.
@@ -9,7 +12,24 @@ type message struct {
 	Log      *string          `json:"log,omitempty"`
 	Value    *namedValue      `json:"value,omitempty"`
 	Measure  *namedMeasure    `json:"measure,omitempty"`
+	Part     *partQuestion    `json:"part,omitempty"`
 	Done     *answer          `json:"done,omitempty"`
+}
+
+// partQuestion asks the run for a part of the stage's work, or hands it over (stages.Memory). The run answers with a partAnswer
+// of the same number, one line of JSON on the pipe that the job came through.
+type partQuestion struct {
+	Number   int             `json:"number"`
+	Key      artifact.Digest `json:"key"`
+	Path     string          `json:"path"`               // where to put it, or where it is
+	Remember bool            `json:"remember,omitempty"` // else recall
+	Manifest string          `json:"manifest,omitempty"`
+}
+
+type partAnswer struct {
+	Number int    `json:"number"`
+	Found  bool   `json:"found,omitempty"`
+	Error  string `json:"error,omitempty"`
 }
 
 type namedValue struct {

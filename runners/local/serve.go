@@ -24,8 +24,8 @@ const roleVariable = "DARKROOM_WORKER"
 // the one that executes the stage, which is Serve again. The keeper outlives a stage that is killed, say by the kernel
 // for its memory, ends all that it left behind and tells how it died; the other does the same if the keeper is killed.
 //
-// The job is one line of JSON on in, which stays open: its end means that the run has died, and ends the worker with
-// its whole descent at once. Messages go to events. The exit code is 0 when an answer was written, whatever it says.
+// The job is one line of JSON on in, which stays open: answers about parts follow, and its end means that the run has died, and ends
+// the worker with its whole descent at once. Messages go to events. The exit code is 0 when an answer was written, whatever it says.
 func Serve(ctx context.Context, catalog *stages.Catalog, in io.Reader, events io.Writer) int {
 	syscall.Umask(0o022) // the modes of what stages write do not depend on the caller
 	// Orphans among the descent become children of this process, so that daemons are found whatever they did.
@@ -49,8 +49,10 @@ func serveJob(ctx context.Context, catalog *stages.Catalog, in io.Reader, out *r
 		out.send(message{Done: &answer{Error: fmt.Sprintf("the job cannot be read: %v", err)}})
 		return 2
 	}
+	out.parts = &parts{send: out.send, waiting: map[int]chan partAnswer{}}
 	go func() {
-		_, _ = io.Copy(io.Discard, io.MultiReader(dec.Buffered(), in))
+		out.hear(dec)
+		_, _ = io.Copy(io.Discard, in) // an answer that cannot be read is not the end of the run
 		endDescent()
 		os.Exit(3) // nobody is left to hear an answer
 	}()
@@ -100,8 +102,9 @@ func perform(ctx context.Context, catalog *stages.Catalog, job *stages.Job, out 
 	return stage.Run(ctx, job.WithReporter(out))
 }
 
-// reporter implements stages.Reporter by writing messages; its lock keeps the lines whole.
+// reporter implements stages.Reporter, and stages.Memory where it is served, by writing messages; its lock keeps the lines whole.
 type reporter struct {
+	*parts
 	mu  sync.Mutex
 	enc *json.Encoder
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -50,6 +51,8 @@ func (p *probe) Run(ctx context.Context, job *stages.Job) error {
 		job.Value("sum", 0.1)
 		job.Measure("speed", 7)
 		return os.WriteFile(job.Output("out"), []byte("done"), 0o666)
+	case "parts":
+		return makeParts(ctx, job)
 	case "problem":
 		return fmt.Errorf("reading the photos: %w", stages.Problemf("source", "No images", "The folder is empty."))
 	case "error":
@@ -86,6 +89,32 @@ func (p *probe) Run(ctx context.Context, job *stages.Job) error {
 		select {}
 	}
 	return nil
+}
+
+// makeParts asks for two parts at the same time and writes what they hold; the log tells which were made.
+func makeParts(ctx context.Context, job *stages.Job) error {
+	texts := make([]string, 2)
+	errs := make([]error, 2)
+	var both sync.WaitGroup
+	for i := range texts {
+		both.Go(func() {
+			dir, err := job.Memo(ctx, stages.Part{Text: fmt.Sprint("number ", i)}, func(_ context.Context, dir string) error {
+				job.Logf("making %d", i)
+				return os.WriteFile(filepath.Join(dir, "text"), fmt.Append(nil, "part ", i), 0o666)
+			})
+			if err == nil {
+				var b []byte
+				b, err = os.ReadFile(filepath.Join(dir, "text"))
+				texts[i] = string(b)
+			}
+			errs[i] = err
+		})
+	}
+	both.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return os.WriteFile(job.Output("out"), []byte(strings.Join(texts, ", ")), 0o666)
 }
 
 // start starts a process that lives for long and writes its number to ScratchDir/name.pid. A daemon leaves its session

@@ -3,12 +3,14 @@ package runnertest
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/engine"
 	"github.com/darkroom-dev/darkroom/stages"
 )
@@ -70,6 +72,7 @@ func Job(t *testing.T, do string) *stages.Job {
 func Run(t *testing.T, r engine.Runner) {
 	t.Run("reports arrive in order", func(t *testing.T) { reports(t, r) })
 	t.Run("failures", func(t *testing.T) { failures(t, r) })
+	t.Run("parts are kept", func(t *testing.T) { parts(t, r) })
 	t.Run("cancel", func(t *testing.T) { cancels(t, r) })
 	for _, do := range []string{"children", "orphans", "keeper"} {
 		t.Run("nothing is left of "+do, func(t *testing.T) {
@@ -112,6 +115,56 @@ func reports(t *testing.T, r engine.Runner) {
 	}
 	if len(l.Steps) != 3 || l.Values["sum"] != 0.1 || l.Measures["speed"] != 7 {
 		t.Errorf("progress %v, values %v, measures %v", l.Steps, l.Values, l.Measures)
+	}
+}
+
+// shelf is a stages.Memory that keeps parts in a folder.
+type shelf struct {
+	Listener
+	dir string
+}
+
+// Recall implements stages.Memory.
+func (s *shelf) Recall(_ context.Context, key artifact.Digest, dst string) (bool, error) {
+	kept := filepath.Join(s.dir, string(key))
+	if _, err := os.Stat(kept); err != nil {
+		return false, nil
+	}
+	return true, os.CopyFS(dst, os.DirFS(kept))
+}
+
+// Remember implements stages.Memory.
+func (s *shelf) Remember(_ context.Context, key artifact.Digest, manifest, src string) error {
+	if artifact.DigestBytes([]byte(manifest)) != key {
+		return errors.New("the key is not that of the manifest")
+	}
+	return os.CopyFS(filepath.Join(s.dir, string(key)), os.DirFS(src))
+}
+
+// parts checks that a part is made once, with a reporter that keeps parts, and also without.
+func parts(t *testing.T, r engine.Runner) {
+	s := &shelf{dir: t.TempDir()}
+	for _, made := range []int{2, 0} {
+		s.Lines = nil
+		job := Job(t, "parts")
+		if err := r.Run(t.Context(), job, s); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(job.Output("out")); err != nil || string(b) != "part 0, part 1" {
+			t.Errorf("the parts hold %q, %v", b, err)
+		}
+		if len(s.Lines) != made {
+			t.Errorf("made %q, want %d parts", s.Lines, made)
+		}
+	}
+	job, l := Job(t, "parts"), &Listener{}
+	for range 2 { // the second attempt finds them in the scratch folder
+		if err := r.Run(t.Context(), job, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(l.Lines) != 2 {
+		t.Errorf("without a memory: made %q in two attempts", l.Lines)
 	}
 }
 
