@@ -39,6 +39,12 @@ func (b *Builder) Tensor(name string, dims []int, data []float32) string {
 	return name
 }
 
+// Raw adds an initializer of any element type and returns its name.
+func (b *Builder) Raw(t *protos.TensorProto) string {
+	b.graph.Initializer = append(b.graph.Initializer, t)
+	return t.Name
+}
+
 // Node adds a node and returns the name of its output, which is the node's.
 func (b *Builder) Node(operator, name string, inputs []string, attributes ...*protos.AttributeProto) string {
 	b.graph.Node = append(b.graph.Node, &protos.NodeProto{OpType: operator, Name: name, Input: inputs, Output: []string{name}, Attribute: attributes})

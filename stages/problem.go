@@ -11,6 +11,8 @@ type Problem struct {
 	Summary string `json:"summary"`
 	Detail  string `json:"detail"`
 	Warning bool   `json:"warning,omitempty"`
+	// Lacking says that nothing is wrong with the pipeline: the machine lacks something that the stage needs.
+	Lacking bool `json:"lacking,omitempty"`
 
 	// Given and Options, when set, are a name that is not known and the names that are, for a "did you mean".
 	Given   string   `json:"given,omitempty"`

@@ -93,9 +93,27 @@ func (a *app) run(ctx context.Context, w *workspace, verbose bool) error {
 	case err != nil: // the stages have been told of; that what they did could not be noted has not
 		return &failure{exitFailed, err}
 	case o.finished == nil || !o.finished.OK:
-		return told(exitFailed)
+		return told(failureCode(o.failures))
 	}
 	return reportErr
+}
+
+// failureCode tells a run that lacked something on this machine, and failed of nothing else, from one that failed.
+func failureCode(failures []engine.Event) int {
+	for _, e := range failures {
+		if len(e.Problems) == 0 {
+			return exitFailed
+		}
+		for _, p := range e.Problems {
+			if !p.Lacking {
+				return exitFailed
+			}
+		}
+	}
+	if len(failures) == 0 {
+		return exitFailed
+	}
+	return exitEnvironment
 }
 
 // printFailures shows the problems that the user can mend, at their lines.
