@@ -50,18 +50,19 @@ func agree(t *testing.T, model *onnx.Model) {
 	}
 	in := model.Input()
 	const batch = 4
-	shape := imageShape{in.Channels, in.Height, in.Width}
-	m, err := newMachine(backend, model, p, stepOptions{image: shape, batch: batch, optimizer: SGD{Momentum: 0.9}})
+	m, err := newMachine(MachineOptions{Backend: backend, Model: model, Channels: in.Channels, Height: in.Height, Width: in.Width, Batch: batch,
+		Objective: CrossEntropy{}, Optimizer: SGD{Momentum: 0.9}}, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.close()
-	for i, v := range noise(len(m.pixels), 0.7, 0.5) {
-		m.pixels[i] = v + 0.5
+	defer m.Close()
+	b := madeUp(m)
+	copy(b.Ints[LabelsInput], []int32{0, 1, 2, 1})
+	for i, v := range noise(len(b.Images), 0.7, 0.5) {
+		b.Images[i] = v + 0.5
 	}
-	copy(m.targets, []int32{0, 1, 2, 1})
 	for range 3 {
-		if _, _, err := m.step(0.02); err != nil {
+		if _, err := m.Step(b, 0.02); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,11 +70,11 @@ func agree(t *testing.T, model *onnx.Model) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, err := m.snapshot()
+	state, err := m.Snapshot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	trained, err := m.trained(state)
+	trained, err := m.Trained(state)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,11 +87,11 @@ func agree(t *testing.T, model *onnx.Model) {
 		t.Fatal(err)
 	}
 	defer session.Close()
-	images := make([]float32, len(m.pixels)) // (N, C, H, W)
+	images := make([]float32, len(b.Images)) // (N, C, H, W)
 	rows := len(images) / batch
 	for row := range rows {
 		for i := range batch {
-			images[i*rows+row] = m.pixels[row*batch+i]
+			images[i*rows+row] = b.Images[row*batch+i]
 		}
 	}
 	theirs, err := session.Logits(context.Background(), images, batch)

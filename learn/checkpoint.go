@@ -17,22 +17,23 @@ import (
 // A checkpoint is one file: a line that names the format, the digest of the rest as 64 hexadecimal digits and a line end, the length of
 // the header as 8 bytes, the header as JSON, and then the floats of the state and of the best state, little-endian. It is written beside
 // its place and renamed, so a crash leaves the former one; what does not match its digest is not used.
-const checkpointFormat = "darkroom checkpoint 1\n"
+const checkpointFormat = "darkroom checkpoint 2\n"
 
 const checkpointFile = "checkpoint"
 
 // position is where a training is, exactly: everything that is not weights.
 type position struct {
-	Fingerprint artifact.Digest `json:"fingerprint"` // of the training it belongs to
-	Epoch       int             `json:"epoch"`       // to do next, counted from 0
-	Batch       int             `json:"batch"`
-	LossSum     float64         `json:"loss_sum"`
-	Correct     float64         `json:"correct"`
-	Seen        int             `json:"seen"`
-	History     []Epoch         `json:"history"`
-	BestEpoch   int             `json:"best_epoch"`
-	Sizes       []int           `json:"sizes"` // elements of each tensor of the state
-	HasBest     bool            `json:"has_best"`
+	Fingerprint artifact.Digest    `json:"fingerprint"` // of the training it belongs to
+	Epoch       int                `json:"epoch"`       // to do next, counted from 0
+	Batch       int                `json:"batch"`
+	LossSum     float64            `json:"loss_sum"`
+	Totals      map[string]float64 `json:"totals"`
+	Seen        int                `json:"seen"`
+	History     []Epoch            `json:"history"`
+	BestEpoch   int                `json:"best_epoch"`
+	Updates     int                `json:"updates"`
+	Sizes       []int              `json:"sizes"` // elements of each tensor of the state
+	HasBest     bool               `json:"has_best"`
 }
 
 // keeper writes and reads the checkpoint of one training.
@@ -51,29 +52,43 @@ func (r *run) fingerprint() (artifact.Digest, error) {
 	if r.Validation != nil {
 		images = r.Validation.Len()
 	}
-	text := fmt.Sprintf("%s %s %d %d %d %d %x %+v %+v %+v %d", artifact.DigestBytes(model), r.Backend.Description(), r.Data.Len(), images,
-		r.Epochs, r.Batch, r.LearningRate, r.Optimizer, r.Loss, r.Schedule, r.Seed)
+	source := ""
+	if r.Source != nil {
+		source = r.Source.Identity()
+	}
+	text := fmt.Sprintf("%s %s %d %d %d %d %d %x %T%+v %T %s %q %q %+v %d", artifact.DigestBytes(model), r.Backend.Description(), r.Data.Len(), images,
+		r.Epochs, r.Batch, r.Accumulate, r.LearningRate, r.Optimizer, r.Optimizer, r.Objective, r.Objective.Identity(), source, r.JudgeIdentity, r.Schedule, r.Seed)
 	return artifact.DigestBytes([]byte(text)), nil
 }
 
-// keep writes a checkpoint of the run as it is.
+// keep writes a checkpoint of the run as it is, unless its weights are not finite: the former one stays then.
 func (r *run) keep() error {
-	state, err := r.machine.snapshot()
+	state, err := r.machine.Snapshot()
 	if err != nil {
 		return err
 	}
-	p := position{Fingerprint: r.keeper.fingerprint, Epoch: r.epoch, Batch: r.batch, LossSum: r.lossSum, Correct: r.correct, Seen: r.seen,
-		History: r.history, BestEpoch: r.bestEpoch, HasBest: r.best != nil}
-	for _, t := range state {
-		p.Sizes = append(p.Sizes, len(t))
+	done, _ := r.steps()
+	if !state.finite() {
+		return r.diverged(done, r.rate(max(done-1, 0)), nil)
 	}
+	p := position{Fingerprint: r.keeper.fingerprint, Epoch: r.epoch, Batch: r.batch, LossSum: r.lossSum, Totals: r.totals, Seen: r.seen,
+		History: r.history, BestEpoch: r.bestEpoch}
 	if err := r.keeper.save(p, state, r.best); err != nil {
 		return fmt.Errorf("writing the checkpoint in %s: %w", r.keeper.dir, err)
 	}
+	r.kept = done
 	return nil
 }
 
-func (k *keeper) save(p position, state, best [][]float32) error {
+func (k *keeper) save(p position, state Snapshot, best *Snapshot) error {
+	lists := [][][]float32{state.tensors}
+	p.Updates, p.HasBest = state.updates, best != nil
+	if best != nil {
+		lists = append(lists, best.tensors)
+	}
+	for _, t := range state.tensors {
+		p.Sizes = append(p.Sizes, len(t))
+	}
 	header, err := json.Marshal(p)
 	if err != nil {
 		return err
@@ -81,7 +96,7 @@ func (k *keeper) save(p position, state, best [][]float32) error {
 	var body bytes.Buffer
 	body.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(header))))
 	body.Write(header)
-	for _, list := range [][][]float32{state, best} {
+	for _, list := range lists {
 		for _, t := range list {
 			raw := make([]byte, 4*len(t))
 			for i, v := range t {
@@ -125,7 +140,7 @@ func syncFolder(dir string) error {
 
 // load returns the checkpoint, or nil when there is none. An error says why the one that is there cannot be used. Temporary files of
 // attempts that were killed are removed.
-func (k *keeper) load() (p *position, state, best [][]float32, err error) {
+func (k *keeper) load() (p *position, state, best *Snapshot, err error) {
 	torn, err := filepath.Glob(filepath.Join(k.dir, "."+checkpointFile+"-*"))
 	if err != nil {
 		return nil, nil, nil, err
@@ -151,7 +166,7 @@ func (k *keeper) load() (p *position, state, best [][]float32, err error) {
 }
 
 // parseCheckpoint checks and reads the bytes of a checkpoint.
-func parseCheckpoint(b []byte) (p *position, state, best [][]float32, err error) {
+func parseCheckpoint(b []byte) (p *position, state, best *Snapshot, err error) {
 	rest, ok := bytes.CutPrefix(b, []byte(checkpointFormat))
 	if !ok || len(rest) < 65+8 || rest[64] != '\n' {
 		return nil, nil, nil, errors.New("it is not a checkpoint")
@@ -169,15 +184,17 @@ func parseCheckpoint(b []byte) (p *position, state, best [][]float32, err error)
 	if err := json.Unmarshal(body[:length], p); err != nil {
 		return nil, nil, nil, err
 	}
-	if p.Epoch < 0 || p.Batch < 0 || len(p.History) != p.Epoch || p.BestEpoch < 0 || p.BestEpoch > p.Epoch {
+	if p.Epoch < 0 || p.Batch < 0 || p.Updates < 0 || len(p.History) != p.Epoch || p.BestEpoch < 0 || p.BestEpoch > p.Epoch {
 		return nil, nil, nil, errors.New("its position is impossible")
 	}
 	body = body[length:]
-	if state, body, err = readTensors(body, p.Sizes); err != nil {
+	state = &Snapshot{updates: p.Updates}
+	if state.tensors, body, err = readTensors(body, p.Sizes); err != nil {
 		return nil, nil, nil, err
 	}
 	if p.HasBest {
-		if best, body, err = readTensors(body, p.Sizes); err != nil {
+		best = &Snapshot{}
+		if best.tensors, body, err = readTensors(body, p.Sizes); err != nil {
 			return nil, nil, nil, err
 		}
 	}

@@ -1,6 +1,8 @@
 package learn
 
 import (
+	"fmt"
+
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
@@ -10,6 +12,28 @@ import (
 // (Szegedy et al. 2016, section 7).
 type CrossEntropy struct {
 	Smoothing float64 // 0 ≤ s < 1
+}
+
+// Identity implements Objective.
+func (c CrossEntropy) Identity() string {
+	return fmt.Sprintf("cross entropy, smoothing %x", c.Smoothing)
+}
+
+// Outputs implements Objective: the logits.
+func (c CrossEntropy) Outputs() []string { return nil }
+
+// Inputs implements Objective.
+func (c CrossEntropy) Inputs() []Input { return []Input{{Name: LabelsInput, Type: dtypes.Int32}} }
+
+func (c CrossEntropy) classifies() {}
+
+// Build implements Objective.
+func (c CrossEntropy) Build(s *Step) (Terms, error) {
+	if s.Output.Rank() != 2 {
+		return Terms{}, fmt.Errorf("the model's output of %d dimensions is not (N, classes)", s.Output.Rank())
+	}
+	t := c.terms(s.Output, s.Inputs[LabelsInput])
+	return Terms{Loss: t.mean, Output: t.gradient, Metrics: []Metric{{AccuracyMetric, t.correct}}}, nil
 }
 
 // lossTerms are what a loss gives for a batch.

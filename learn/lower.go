@@ -8,12 +8,15 @@
 //     have the batch (weights, constants) keep ONNX's order.
 //   - Differentiation is by operator of the ONNX graph: each operator's file says how it is computed and how its gradient is. Where
 //     GoMLX's rule for the operator is good, it is taken from GoMLX's registry.
+//   - What is made small is an Objective, where batches come from is a BatchSource, and the weights with the computations over them are a Machine:
+//     these are the seams for methods that train otherwise. Train's loop, checkpoints and judgements are common to all of them.
 //   - A training step is a function of the weights, the batch and the learning rate. Everything random is counter-based and outside
 //     of it. Results do not depend on GOMAXPROCS, loader workers or time; they depend on the device's thread count.
 package learn
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/gomlx/compute"
@@ -69,7 +72,7 @@ type record struct {
 	backward func(v *graph.Node) []*graph.Node // in order of inputs; nil where there is none
 }
 
-// lower walks the graph for the images (C, H, W, N) and returns the logits (classes, N). weights holds a node for each parameter
+// lower walks the graph for the images (C, H, W, N) and returns its output, (classes, N) for a classifier. weights holds a node for each parameter
 // and statistic of the plan; all other initializers become constants.
 func lower(model *onnx.Model, images *graph.Node, weights map[string]*graph.Node, p *plan, training bool) (*lowering, *graph.Node, error) {
 	l := &lowering{g: images.Graph(), model: model, training: training, dtype: images.DType(), batch: images.Shape().Dimensions[3],
@@ -78,18 +81,14 @@ func lower(model *onnx.Model, images *graph.Node, weights map[string]*graph.Node
 	l.fusedNorm = can[compute.OpTypeBatchNormForTraining] && can[compute.OpTypeBatchNormGradient] && l.dtype == dtypes.Float32
 	l.values[model.Input().Name] = value{node: images, batched: true}
 	for name, node := range weights {
-		l.values[name] = value{node: node, trained: p.isParameter(name)}
+		l.values[name] = value{node: node, trained: p.isTrained(name)}
 	}
 	for _, n := range model.Graph().Node {
 		if err := operators[n.OpType](l, n); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", onnx.NodeText(n), err)
 		}
 	}
-	out := l.values[model.Output().Name]
-	if !out.batched || len(out.dims()) != 2 {
-		return nil, nil, fmt.Errorf("the model's output %q is not (N, classes)", model.Output().Name)
-	}
-	return l, out.node, nil
+	return l, l.values[model.Output().Name].node, nil
 }
 
 // in returns the node's input i. Initializers that are not in the plan become constants here.
@@ -140,7 +139,13 @@ func (l *lowering) set(n *protos.NodeProto, y *graph.Node, inputs []string, back
 
 // gradients walks the tape back from the gradient of the logits and returns the gradient of every parameter that has one.
 func (l *lowering) gradients(logits *graph.Node) map[string]*graph.Node {
-	sums := map[string]*graph.Node{l.model.Output().Name: logits}
+	return l.pull(map[string]*graph.Node{l.model.Output().Name: logits})
+}
+
+// pull walks the tape back from the gradients of some values, by name.
+func (l *lowering) pull(seeds map[string]*graph.Node) map[string]*graph.Node {
+	sums := map[string]*graph.Node{}
+	maps.Copy(sums, seeds)
 	for _, r := range slices.Backward(l.tape) {
 		v := sums[r.output]
 		if v == nil {

@@ -6,6 +6,25 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 )
 
+// Optimizer says how gradients move the weights: SGD.
+type Optimizer interface {
+	// moments returns how many tensors of its own shape each parameter has; they start at 0.
+	moments() int
+	// knobs returns the numbers that update number t, counted from 1, needs besides the learning rate; always as many.
+	knobs(t int) []float64
+	// update returns the next value of a parameter and of its moments.
+	update(v variable) (next *graph.Node, moments []*graph.Node)
+}
+
+// variable is a parameter in the computation of its update.
+type variable struct {
+	weight
+	value, gradient *graph.Node
+	moments         []*graph.Node
+	rate            *graph.Node   // scalar
+	knobs           []*graph.Node // scalars
+}
+
 // SGD is stochastic gradient descent with momentum, as PyTorch defines it: v ← momentum·v + g + decay·w, and w ← w - rate·v, or with
 // Nesterov's momentum w ← w - rate·(g + decay·w + momentum·v).
 type SGD struct {
@@ -15,20 +34,30 @@ type SGD struct {
 	Nesterov    bool
 }
 
-// update returns the next value and velocity of one parameter; rate is a scalar.
-func (s SGD) update(p weight, w, velocity, gradient, rate *graph.Node) (next, nextVelocity *graph.Node) {
-	if s.WeightDecay > 0 && (p.decay || s.DecayAll) {
-		gradient = graph.Add(gradient, graph.MulScalar(w, s.WeightDecay))
+func (s SGD) moments() int {
+	if s.Momentum == 0 {
+		return 0
+	}
+	return 1
+}
+
+func (s SGD) knobs(int) []float64 { return nil }
+
+func (s SGD) update(v variable) (*graph.Node, []*graph.Node) {
+	direction := v.gradient
+	if s.WeightDecay > 0 && (v.decay || s.DecayAll) {
+		direction = graph.Add(direction, graph.MulScalar(v.value, s.WeightDecay))
 	}
 	if s.Momentum == 0 {
-		return graph.Sub(w, graph.Mul(gradient, rate)), velocity
+		return graph.Sub(v.value, graph.Mul(direction, v.rate)), nil
 	}
-	velocity = graph.Add(graph.MulScalar(velocity, s.Momentum), gradient)
-	direction := velocity
+	velocity := graph.Add(graph.MulScalar(v.moments[0], s.Momentum), direction)
 	if s.Nesterov {
-		direction = graph.Add(gradient, graph.MulScalar(velocity, s.Momentum))
+		direction = graph.Add(direction, graph.MulScalar(velocity, s.Momentum))
+	} else {
+		direction = velocity
 	}
-	return graph.Sub(w, graph.Mul(direction, rate)), velocity
+	return graph.Sub(v.value, graph.Mul(direction, v.rate)), []*graph.Node{velocity}
 }
 
 // Schedule says how the learning rate goes over the steps of a training.

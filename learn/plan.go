@@ -15,6 +15,7 @@ type plan struct {
 	parameters []weight // in order of the file
 	statistics []weight
 	role       map[string]role
+	frozen     map[string]bool // parameters that stay as they are
 }
 
 // weight is an initializer that changes in training.
@@ -31,6 +32,9 @@ const (
 	parameterRole
 	statisticRole
 )
+
+// isTrained reports whether name is a parameter that moves.
+func (p *plan) isTrained(name string) bool { return p.isParameter(name) && !p.frozen[name] }
 
 func (p *plan) isParameter(name string) bool { return p.role[name] == parameterRole }
 

@@ -10,19 +10,24 @@ import (
 
 // score applies the model to every image of the loader. A last batch that is not full is filled up with what the memory held;
 // those answers are not counted.
-func (m *machine) score(ctx context.Context, loader *dataset.Loader) (Score, error) {
+func (m *Machine) score(ctx context.Context, loader *dataset.Loader) (Score, error) {
 	loss, correct, count := 0.0, 0, 0
 	for b, err := range loader.Epoch(ctx, 0, 0) {
 		if err != nil {
 			return Score{}, err
 		}
-		m.place(b)
+		if _, err := m.program("apply", m.buildApply); err != nil {
+			return Score{}, err
+		}
+		if err := m.loadImages(b.Images, b.N, 0); err != nil {
+			return Score{}, err
+		}
 		scores, err := m.logits()
 		if err != nil {
 			return Score{}, err
 		}
 		for i, label := range b.Labels {
-			l, right := crossEntropy(scores, i, m.batch, int(label))
+			l, right := crossEntropy(scores, i, m.microBatch(), int(label))
 			loss += l
 			count++
 			if right {
@@ -31,17 +36,6 @@ func (m *machine) score(ctx context.Context, loader *dataset.Loader) (Score, err
 		}
 	}
 	return Score{Loss: loss / float64(count), Accuracy: float64(correct) / float64(count)}, nil
-}
-
-// place copies a batch of at most m.batch images, (C, H, W, b.N), into the memory of the device.
-func (m *machine) place(b *dataset.Batch) {
-	if b.N == m.batch {
-		copy(m.pixels, b.Images)
-		return
-	}
-	for row := range len(b.Images) / b.N {
-		copy(m.pixels[row*m.batch:], b.Images[row*b.N:(row+1)*b.N])
-	}
 }
 
 // crossEntropy returns the loss of image i of n and whether its class has the largest logit. scores is (classes, N).

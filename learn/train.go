@@ -19,12 +19,19 @@ type Config struct {
 	Model      *onnx.Model      // where to start; it is not changed
 	Data       *dataset.Dataset // its policy, if it has one, is applied anew in each epoch
 	Validation *dataset.Dataset // nil: none; its policy is not applied
+	Objective  Objective        // nil: CrossEntropy
+	// Source gives the batches; nil: DataSource on Data. It must fit Data's image size and Batch.
+	Source BatchSource
+	// Judge scores the model after each epoch; the best one is that with the highest Accuracy of what it returns. nil: cross entropy and accuracy on
+	// Validation. JudgeIdentity says everything that changes what it does.
+	Judge         func(ctx context.Context, m *Machine) (Score, error)
+	JudgeIdentity string
 
-	Epochs       int     // at least 1
-	Batch        int     // images in a step; at least 1
-	LearningRate float64 // the peak, above 0
-	Optimizer    SGD
-	Loss         CrossEntropy
+	Epochs       int       // at least 1
+	Batch        int       // images in a step; at least 1
+	Accumulate   int       // how many equal micro-batches a batch passes through the model in; 0 counts as 1
+	LearningRate float64   // the peak, above 0
+	Optimizer    Optimizer // nil: plain SGD
 	Schedule     Schedule
 	Seed         uint64 // of the order of images and of augmentation
 
@@ -45,6 +52,7 @@ type Progress struct {
 	Left          time.Duration // estimated; 0 when not known
 	Loss          float64       // mean of this epoch so far
 	Accuracy      float64       // share of right answers while training in this epoch so far
+	LearningRate  float64       // of the last step
 }
 
 // Epoch is what is known after one pass over the training images.
@@ -53,7 +61,9 @@ type Epoch struct {
 	Step          int     `json:"step"`  // steps done so far
 	LearningRate  float64 `json:"learning_rate"`
 	TrainLoss     float64 `json:"train_loss"`     // mean over the epoch's batches while the weights move, augmented
-	TrainAccuracy float64 `json:"train_accuracy"` // likewise
+	TrainAccuracy float64 `json:"train_accuracy"` // likewise; 0 where the objective has no such metric
+	// TrainMetrics are the objective's other metrics, means over the epoch's images.
+	TrainMetrics map[string]float64 `json:"train_metrics,omitempty"`
 	// Validation is nil without a validation set.
 	Validation *Score `json:"validation,omitempty"`
 }
@@ -62,6 +72,8 @@ type Epoch struct {
 type Score struct {
 	Loss     float64 `json:"loss"` // mean cross entropy without smoothing, in nats
 	Accuracy float64 `json:"accuracy"`
+	// Metrics are what else a Judge found.
+	Metrics map[string]float64 `json:"metrics,omitempty"`
 }
 
 // Result is a finished training.
@@ -72,55 +84,16 @@ type Result struct {
 	Rate       float64 // training images a second in this process; 0 when nothing was left to train
 }
 
-// DivergedError says that the loss is no finite number any more.
+// DivergedError says that the loss or a weight is no finite number any more.
 type DivergedError struct {
 	Epoch, Step  int // count from 1
 	LearningRate float64
+	Samples      []string // the images of the batch, by their ids; none where it was noticed after the last step
+	Kept         int      // steps that the last good checkpoint holds; 0: there is none
 }
 
 func (e *DivergedError) Error() string {
 	return fmt.Sprintf("the training diverged: the loss is not finite at step %d, in epoch %d, with learning rate %g", e.Step, e.Epoch, e.LearningRate)
-}
-
-// FitError says that the model, the images or the arguments do not fit each other; it is found before training starts.
-type FitError struct {
-	What   string // what to change: model, batch, validation, or "" for the training as a whole
-	Detail string // full sentences
-}
-
-func (e *FitError) Error() string { return e.Detail }
-
-func misfit(what, format string, args ...any) error {
-	return &FitError{what, fmt.Sprintf(format, args...)}
-}
-
-// Check finds what would stop the training before it starts: a *FitError.
-func Check(c Config) error {
-	info, in, out := c.Data.Info(), c.Model.Input(), c.Model.Output()
-	if _, err := makePlan(c.Model); err != nil {
-		return misfit("model", "%v.", err)
-	}
-	switch {
-	case c.Epochs < 1 || c.Batch < 1 || !(c.LearningRate > 0) || math.IsInf(c.LearningRate, 0):
-		return misfit("", "%d epochs of batches of %d images with learning rate %g: epochs and batch must be at least 1, and the rate above 0 and finite.", c.Epochs, c.Batch, c.LearningRate)
-	case in.Channels != 0 && in.Channels != info.Channels || in.Height != 0 && in.Height != info.Height || in.Width != 0 && in.Width != info.Width:
-		return misfit("model", "The model takes images of %d×%d with %d channels, but these are %d×%d with %d.", in.Width, in.Height, in.Channels, info.Width, info.Height, info.Channels)
-	case in.Batch > 1 && in.Batch != c.Batch:
-		return misfit("model", "The model is fixed to batches of %d images; export it with an open batch, or set batch = %d.", in.Batch, in.Batch)
-	case out.Classes != 0 && out.Classes != len(info.Classes):
-		return misfit("model", "The model has %d outputs, but the images have %d classes.", out.Classes, len(info.Classes))
-	case c.Data.Len() < c.Batch:
-		return misfit("batch", "A batch of %d images is more than the %d images there are to train on. A batch that is not full is left out, so nothing would be trained. Write batch = %d or less.", c.Batch, c.Data.Len(), c.Data.Len())
-	}
-	if c.Validation == nil {
-		return nil
-	}
-	v := c.Validation.Info()
-	if v.Height != info.Height || v.Width != info.Width || v.Channels != info.Channels || len(v.Classes) != len(info.Classes) {
-		return misfit("validation", "The validation images are %d×%d with %d channels and %d classes, the training images %d×%d with %d and %d.",
-			v.Width, v.Height, v.Channels, len(v.Classes), info.Width, info.Height, info.Channels, len(info.Classes))
-	}
-	return nil
 }
 
 // Train trains the model. It resumes from a checkpoint that fits this very training, and then ends in the same bytes as a
@@ -130,6 +103,7 @@ func Train(ctx context.Context, c Config) (*Result, error) {
 	if err := Check(c); err != nil {
 		return nil, err
 	}
+	c = c.filled()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -137,7 +111,7 @@ func Train(ctx context.Context, c Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.machine.close()
+	defer r.machine.Close()
 	for r.epoch < c.Epochs {
 		if err := r.runEpoch(ctx); err != nil {
 			return nil, err
@@ -146,49 +120,61 @@ func Train(ctx context.Context, c Config) (*Result, error) {
 	return r.result()
 }
 
-// run is a training that is going on. Its exported part of the state is that of a checkpoint.
+// filled returns c with what is not given in place.
+func (c Config) filled() Config {
+	if c.Objective == nil {
+		c.Objective = CrossEntropy{}
+	}
+	if c.Optimizer == nil {
+		c.Optimizer = SGD{}
+	}
+	c.Accumulate, c.Workers = max(c.Accumulate, 1), max(c.Workers, 1)
+	return c
+}
+
+// run is a training that is going on. What is not part of Config or Machine is what a checkpoint's position holds.
 type run struct {
 	Config
-	machine    *machine
-	loader     *dataset.Loader
+	machine    *Machine
+	source     BatchSource
 	validation *dataset.Loader // nil: none
 	keeper     *keeper         // nil: no checkpoints
 
 	epoch, batch int // to do next
 	lossSum      float64
-	correct      float64
-	seen         int // images of this epoch
+	totals       map[string]float64 // of the objective's metrics in this epoch
+	seen         int                // images of this epoch
 	history      []Epoch
-	bestEpoch    int         // counts from 1; 0: none yet
-	best         [][]float32 // the state after bestEpoch; nil while that is the current one
+	kept         int       // steps that the last checkpoint holds; 0: there is none
+	bestEpoch    int       // counts from 1; 0: none yet
+	best         *Snapshot // the state after bestEpoch; nil while that is the current one
 
 	meter meter
 }
 
 func newRun(c Config) (*run, error) {
-	p, err := makePlan(c.Model)
-	if err != nil {
-		return nil, err
-	}
-	r := &run{Config: c}
+	r := &run{Config: c, source: c.Source, totals: map[string]float64{}}
 	info := c.Data.Info()
-	o := dataset.LoaderOptions{Batch: c.Batch, Seed: c.Seed, Shuffle: true, Augment: true, DropLast: true, Workers: max(c.Workers, 1), Layout: dataset.CHWN}
-	if r.loader, err = dataset.NewLoader(c.Data, o); err != nil {
-		return nil, err
+	var err error
+	if r.source == nil {
+		if r.source, err = DataSource(c.Data, c.Batch, c.Seed, c.Workers); err != nil {
+			return nil, err
+		}
 	}
-	if c.Validation != nil {
-		o = dataset.LoaderOptions{Batch: c.Batch, Workers: max(c.Workers, 1), Layout: dataset.CHWN}
+	if c.Validation != nil && c.Judge == nil {
+		o := dataset.LoaderOptions{Batch: c.Batch / c.Accumulate, Workers: c.Workers, Layout: dataset.CHWN}
 		if r.validation, err = dataset.NewLoader(c.Validation, o); err != nil {
 			return nil, err
 		}
 	}
-	r.machine, err = newMachine(c.Backend, c.Model, p, stepOptions{image: imageShape{info.Channels, info.Height, info.Width}, batch: c.Batch, loss: c.Loss, optimizer: c.Optimizer})
+	r.machine, err = NewMachine(MachineOptions{Backend: c.Backend, Model: c.Model, Channels: info.Channels, Height: info.Height, Width: info.Width,
+		Batch: c.Batch, Accumulate: c.Accumulate, Objective: c.Objective, Optimizer: c.Optimizer})
 	if err != nil {
 		return nil, err
 	}
 	if c.Checkpoints != "" {
 		if err := r.resume(); err != nil {
-			r.machine.close()
+			r.machine.Close()
 			return nil, err
 		}
 	}
@@ -211,12 +197,12 @@ func (r *run) resume() error {
 	if p == nil {
 		return nil
 	}
-	if err := r.machine.restore(state); err != nil {
+	if err := r.machine.Restore(*state); err != nil {
 		return err
 	}
-	r.epoch, r.batch, r.lossSum, r.correct, r.seen = p.Epoch, p.Batch, p.LossSum, p.Correct, p.Seen
+	r.epoch, r.batch, r.lossSum, r.totals, r.seen = p.Epoch, p.Batch, p.LossSum, p.Totals, p.Seen
 	r.history, r.bestEpoch, r.best = p.History, p.BestEpoch, best
-	r.log("resuming at epoch %d, step %d of %d", r.epoch+1, r.batch+1, r.loader.Batches())
+	r.log("resuming at epoch %d, step %d of %d", r.epoch+1, r.batch+1, r.source.Batches())
 	return nil
 }
 
@@ -228,7 +214,7 @@ func (r *run) log(format string, args ...any) {
 
 // steps returns the steps done and those of the whole training.
 func (r *run) steps() (done, total int) {
-	return r.epoch*r.loader.Batches() + r.batch, r.Epochs * r.loader.Batches()
+	return r.epoch*r.source.Batches() + r.batch, r.Epochs * r.source.Batches()
 }
 
 // done returns the images trained on so far.
@@ -239,14 +225,14 @@ func (r *run) done() int64 {
 
 func (r *run) runEpoch(ctx context.Context) error {
 	last := time.Now()
-	for batch, err := range r.loader.Epoch(ctx, r.epoch, r.batch) {
+	for batch, err := range r.source.Epoch(ctx, r.epoch, r.batch) {
 		if err != nil {
 			return r.stopped(err)
 		}
 		if err := r.step(batch); err != nil {
 			return err
 		}
-		if r.keeper != nil && r.CheckpointEvery > 0 && time.Since(last) >= r.CheckpointEvery && r.batch < r.loader.Batches() {
+		if r.keeper != nil && r.CheckpointEvery > 0 && time.Since(last) >= r.CheckpointEvery && r.batch < r.source.Batches() {
 			if err := r.keep(); err != nil {
 				return err
 			}
@@ -273,27 +259,38 @@ func (r *run) stopped(err error) error {
 // rate returns the learning rate of a step, counted from 0 over all epochs.
 func (r *run) rate(step int) float64 {
 	_, total := r.steps()
-	return r.Schedule.rate(r.LearningRate, step, total, r.loader.Batches())
+	return r.Schedule.rate(r.LearningRate, step, total, r.source.Batches())
 }
 
-func (r *run) step(b *dataset.Batch) error {
+func (r *run) step(b *Batch) error {
 	done, _ := r.steps()
 	rate := r.rate(done)
-	copy(r.machine.pixels, b.Images)
-	copy(r.machine.targets, b.Labels)
-	loss, correct, err := r.machine.step(rate)
+	out, err := r.machine.Step(b, rate)
 	if err != nil {
 		return err
 	}
 	r.batch++
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return &DivergedError{r.epoch + 1, done + 1, rate}
+	if math.IsNaN(out.Loss) || math.IsInf(out.Loss, 0) {
+		return r.diverged(done+1, rate, b)
 	}
-	r.lossSum += loss
-	r.correct += correct
-	r.seen += b.N
+	r.lossSum += out.Loss
+	for name, v := range out.Metrics {
+		r.totals[name] += v
+	}
+	r.seen += len(b.Indexes)
 	r.report(false)
 	return nil
+}
+
+// diverged says where the training went wrong; b is the batch of the step, nil where it is not known.
+func (r *run) diverged(step int, rate float64, b *Batch) error {
+	e := &DivergedError{Epoch: r.epoch + 1, Step: step, LearningRate: rate, Kept: r.kept}
+	if b != nil {
+		for _, i := range b.Indexes {
+			e.Samples = append(e.Samples, r.source.ID(i))
+		}
+	}
+	return e
 }
 
 func (r *run) report(validating bool) {
@@ -304,7 +301,8 @@ func (r *run) report(validating bool) {
 	_, total := r.steps()
 	p := Progress{Epoch: r.epoch + 1, Epochs: r.Epochs, Done: r.done(), Total: int64(total) * int64(r.Batch), Validating: validating, Rate: r.meter.rate()}
 	if r.batch > 0 {
-		p.Loss, p.Accuracy = r.lossSum/float64(r.batch), r.correct/float64(r.seen)
+		done, _ := r.steps()
+		p.Loss, p.Accuracy, p.LearningRate = r.lossSum/float64(r.batch), r.totals[AccuracyMetric]/float64(r.seen), r.rate(done-1)
 	}
 	if p.Rate > 0 {
 		p.Left = time.Duration(float64(p.Total-p.Done) / p.Rate * float64(time.Second))
@@ -316,16 +314,27 @@ func (r *run) report(validating bool) {
 func (r *run) endEpoch(ctx context.Context) error {
 	done, _ := r.steps()
 	rate := r.rate(done - 1)
-	e := Epoch{Epoch: r.epoch + 1, Step: done, LearningRate: rate, TrainLoss: r.lossSum / float64(r.batch), TrainAccuracy: r.correct / float64(r.seen)}
-	if r.validation != nil {
+	e := Epoch{Epoch: r.epoch + 1, Step: done, LearningRate: rate, TrainLoss: r.lossSum / float64(r.batch)}
+	for name, total := range r.totals {
+		mean := total / float64(r.seen)
+		if name == AccuracyMetric {
+			e.TrainAccuracy = mean
+			continue
+		}
+		if e.TrainMetrics == nil {
+			e.TrainMetrics = map[string]float64{}
+		}
+		e.TrainMetrics[name] = mean
+	}
+	if r.validation != nil || r.Judge != nil {
 		r.report(true)
 		r.meter.pause()
-		score, err := r.machine.score(ctx, r.validation)
+		score, err := r.judge(ctx)
 		if err != nil {
 			return r.stopped(err)
 		}
 		if math.IsNaN(score.Loss) || math.IsInf(score.Loss, 0) {
-			return &DivergedError{e.Epoch, done, rate}
+			return r.diverged(done, rate, nil)
 		}
 		e.Validation = &score
 		r.meter.resume()
@@ -339,19 +348,26 @@ func (r *run) endEpoch(ctx context.Context) error {
 	return r.advance(better)
 }
 
+func (r *run) judge(ctx context.Context) (Score, error) {
+	if r.Judge != nil {
+		return r.Judge(ctx, r.machine)
+	}
+	return r.machine.score(ctx, r.validation)
+}
+
 // advance moves on to the next epoch. It copies the state when it is the best so far and another epoch will change it.
 func (r *run) advance(better bool) error {
 	r.epoch++
-	r.batch, r.lossSum, r.correct, r.seen = 0, 0, 0, 0
+	r.batch, r.lossSum, r.totals, r.seen = 0, 0, map[string]float64{}, 0
 	if !better {
 		return nil
 	}
 	r.bestEpoch, r.best = r.epoch, nil
-	if r.validation == nil || r.epoch == r.Epochs {
+	if r.history[r.epoch-1].Validation == nil || r.epoch == r.Epochs {
 		return nil
 	}
-	var err error
-	r.best, err = r.machine.snapshot()
+	best, err := r.machine.Snapshot()
+	r.best = &best
 	return err
 }
 
@@ -365,24 +381,21 @@ func (r *run) logEpoch(e Epoch) {
 }
 
 func (r *run) result() (*Result, error) {
-	state, err := r.machine.snapshot()
+	state, err := r.machine.Snapshot()
 	if err != nil {
 		return nil, err
 	}
-	for _, list := range state {
-		for _, v := range list {
-			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-				return nil, &DivergedError{r.Epochs, r.Epochs * r.loader.Batches(), r.history[len(r.history)-1].LearningRate}
-			}
-		}
+	if !state.finite() {
+		done, _ := r.steps()
+		return nil, r.diverged(done, r.rate(done-1), nil)
 	}
 	out := &Result{BestEpoch: r.bestEpoch, Epochs: r.history, Rate: r.meter.rate()}
-	if out.Last, err = r.machine.trained(state); err != nil {
+	if out.Last, err = r.machine.Trained(state); err != nil {
 		return nil, err
 	}
 	out.Best = out.Last
 	if r.best != nil && r.bestEpoch != r.Epochs {
-		out.Best, err = r.machine.trained(r.best)
+		out.Best, err = r.machine.Trained(*r.best)
 	}
 	return out, err
 }

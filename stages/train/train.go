@@ -195,7 +195,7 @@ func (t *train) config(job *stages.Job, data *dataset.Dataset) learn.Config {
 		Checkpoints: job.ScratchDir, CheckpointEvery: time.Duration(t.checkpoint * float64(time.Second)),
 		Log: func(line string) { job.Logf("%s", line) }, Progress: func(p learn.Progress) { job.Progress(progress(p)) }}
 	if l, ok := t.loss.Body.(*crossEntropy); ok {
-		c.Loss = learn.CrossEntropy{Smoothing: l.smoothing}
+		c.Objective = learn.CrossEntropy{Smoothing: l.smoothing}
 	}
 	if o, ok := t.optimizer.Body.(*sgd); ok {
 		c.Optimizer = learn.SGD{Momentum: o.momentum, WeightDecay: o.decay, DecayAll: o.decayAll, Nesterov: o.nesterov}

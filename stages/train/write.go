@@ -96,8 +96,8 @@ func (t *train) arguments(c learn.Config) [][]string {
 	number := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
 	rows := [][]string{
 		{"model", t.modelName()}, {"epochs", strconv.Itoa(c.Epochs)}, {"batch", strconv.Itoa(c.Batch)}, {"learning_rate", number(c.LearningRate)},
-		{"schedule", t.schedule.Name}, {"warmup", number(c.Schedule.Warmup) + " epochs"}, {"optimizer", t.optimizer.Name}, {"momentum", number(c.Optimizer.Momentum)},
-		{"weight_decay", number(c.Optimizer.WeightDecay)}, {"nesterov", strconv.FormatBool(c.Optimizer.Nesterov)}, {"loss", t.loss.Name}, {"smoothing", number(c.Loss.Smoothing)},
+		{"schedule", t.schedule.Name}, {"warmup", number(c.Schedule.Warmup) + " epochs"}, {"optimizer", t.optimizer.Name}, {"momentum", number(t.sgd().momentum)},
+		{"weight_decay", number(t.sgd().decay)}, {"nesterov", strconv.FormatBool(t.sgd().nesterov)}, {"loss", t.loss.Name}, {"smoothing", number(t.loss.Body.(*crossEntropy).smoothing)},
 	}
 	if policy := c.Data.Info().Policy; policy != nil {
 		var names []string
@@ -123,3 +123,5 @@ func peakMemory() (float64, bool) {
 	}
 	return 0, false
 }
+
+func (t *train) sgd() *sgd { return t.optimizer.Body.(*sgd) }

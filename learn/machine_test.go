@@ -21,7 +21,7 @@ func needLibrary(t testing.TB) {
 	}
 }
 
-func zooMachine(t testing.TB, name string, c, size, batch, threads int) *machine {
+func zooMachine(t testing.TB, name string, c, size, batch, threads int) *Machine {
 	t.Helper()
 	needLibrary(t)
 	backend, err := cpu.New(cpu.Options{Threads: threads, Profile: os.Getenv("PROFILE")})
@@ -36,32 +36,49 @@ func zooMachine(t testing.TB, name string, c, size, batch, threads int) *machine
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := newMachine(backend, model, p, stepOptions{image: imageShape{c, size, size}, batch: batch, optimizer: SGD{Momentum: 0.9, WeightDecay: 5e-4}})
+	m, err := newMachine(MachineOptions{Backend: backend, Model: model, Channels: c, Height: size, Width: size, Batch: batch, Objective: CrossEntropy{}, Optimizer: SGD{Momentum: 0.9, WeightDecay: 5e-4}}, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.close(); backend.Finalize() })
-	for i := range m.pixels {
-		m.pixels[i] = float32(math.Mod(float64(i)*0.6180339887, 1))
-	}
-	for i := range m.targets {
-		m.targets[i] = int32(i % 10)
-	}
+	t.Cleanup(func() { m.Close(); backend.Finalize() })
+	fill(t, m)
 	return m
+}
+
+// fill loads a batch of made-up images whose classes go round.
+func fill(t testing.TB, m *Machine) {
+	t.Helper()
+	if err := m.load(madeUp(m), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// madeUp returns a batch of made-up images whose classes go round.
+func madeUp(m *Machine) *Batch {
+	b := &Batch{Images: make([]float32, m.o.Channels*m.o.Height*m.o.Width*m.o.Batch), Ints: map[string][]int32{LabelsInput: make([]int32, m.o.Batch)},
+		Indexes: make([]int, m.o.Batch)}
+	for i := range b.Images {
+		b.Images[i] = float32(math.Mod(float64(i)*0.6180339887, 1))
+	}
+	classes := m.o.Model.Output().Classes
+	for i := range b.Indexes {
+		b.Indexes[i], b.Ints[LabelsInput][i] = i, int32(i%classes)
+	}
+	return b
 }
 
 func TestStepLearnsABatchByHeart(t *testing.T) {
 	m := zooMachine(t, "resnet8", 1, 12, 20, 1)
 	first, last, correct := 0.0, 0.0, 0.0
 	for i := range 30 {
-		loss, right, err := m.step(0.05)
+		out, err := m.step(0.05)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			first = loss
+			first = out.Loss
 		}
-		last, correct = loss, right
+		last, correct = out.Loss, out.Metrics[AccuracyMetric]
 	}
 	if first < 1.5 || last > first/3 || correct < 15 {
 		t.Errorf("loss %g → %g, %g of 20 right", first, last, correct)
@@ -88,13 +105,13 @@ func BenchmarkStep(b *testing.B) {
 	}
 	m := zooMachine(b, name, c, size, batch, 2)
 	for range 2 {
-		if _, _, err := m.step(0.01); err != nil {
+		if _, err := m.step(0.01); err != nil {
 			b.Fatal(err)
 		}
 	}
 	start, busy := time.Now(), processTime(b)
 	for b.Loop() {
-		if _, _, err := m.step(0.01); err != nil {
+		if _, err := m.step(0.01); err != nil {
 			b.Fatal(err)
 		}
 	}
