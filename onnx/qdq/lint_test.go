@@ -35,7 +35,9 @@ func optional(name string) []string {
 }
 
 // kernel is a 3×3 kernel from 4 to 4 channels.
-func (b *net) kernel(name string) string { return b.Tensor(name, []int{4, 4, 3, 3}, make([]float32, 144)) }
+func (b *net) kernel(name string) string {
+	return b.Tensor(name, []int{4, 4, 3, 3}, make([]float32, 144))
+}
 
 func (b *net) conv(name, x, w string) string {
 	return b.Node("Conv", name, []string{x, w}, onnx.IntsOf("pads", 1, 1, 1, 1), onnx.IntsOf("kernel_shape", 3, 3))
@@ -82,7 +84,9 @@ func TestLint(t *testing.T) {
 		{"scales along the input channels", func(b *net, z string) string {
 			return b.conv("conv", b.pair("in", "image", false, 1, z), b.pair("w", b.kernel("k"), true, 1, z))
 		}, "along axis 1", true},
-		{"weights in float", func(b *net, z string) string { return b.conv("conv", b.pair("in", "image", false, 1, z), b.kernel("k")) }, "weights are not", false},
+		{"weights in float", func(b *net, z string) string {
+			return b.conv("conv", b.pair("in", "image", false, 1, z), b.kernel("k"))
+		}, "weights are not", false},
 		{"input in float", func(b *net, z string) string { return b.conv("conv", "image", b.pair("w", b.kernel("k"), true, 0, z)) }, "input is not", false},
 		{"pair before the activation", func(b *net, z string) string {
 			y := b.conv("conv", b.pair("in", "image", false, 1, z), b.pair("w", b.kernel("k"), true, 0, z))
