@@ -84,6 +84,11 @@ func TestElements(t *testing.T) {
 		"plots": func(p *Page) {
 			p.Plots(LinePlot{Title: "Loss", Series: []Series{{Name: "loss", Y: []float64{2, 1}}}}, LinePlot{Title: "Rate", Y: Axis{Log: true}, Series: []Series{{Name: "rate", Y: []float64{0.1, 0.001}}}})
 		},
+		"scatter": func(p *Page) {
+			p.Scatter(ScatterPlot{Title: "Candidates", X: Axis{Name: "FLOPs", Log: true}, Y: Axis{Name: "accuracy", Percent: true}, Groups: []PointGroup{
+				{Name: "candidates", Points: []Point{{X: 10, Y: 0.5, Name: "0"}, {X: 100, Y: 0.75}, {X: math.NaN(), Y: 1}}}, {Name: "front", Points: []Point{{X: 10, Y: 0.5}, {X: 100, Y: 0.75}}, Joined: true}}})
+			p.Scatter(ScatterPlot{Title: "Embedding", NoTicks: true, Groups: []PointGroup{{Name: "a", Points: []Point{{X: -1, Y: 0}, {X: 1, Y: 1}}}}})
+		},
 		"bars": func(p *Page) {
 			p.Bars(BarChart{Title: "Images", Bars: []Bar{{Name: "a", Value: 30, Text: "30"}, {Name: "b", Value: 60}}})
 		},

@@ -43,8 +43,9 @@ type plotTick struct{ At, Text string } // At in per cent from the left or from 
 
 type plotLine struct {
 	Name, Path, Last string
-	Color            int  // 1 to seriesColors, as in the style sheet
-	Dashed           bool // the colours have been used once already
+	Points           string // a path of dots without names
+	Color            int    // 1 to seriesColors, as in the style sheet
+	Dashed           bool   // the colours have been used once already
 	Dots             []plotDot
 }
 
@@ -231,15 +232,9 @@ func (s *scale) ticks(n int, fromTop bool) []plotTick {
 		out = append(out, plotTick{decimal(at), text})
 	}
 	if s.Log {
-		low, high := int(math.Ceil(math.Log10(s.low)-1e-9)), int(math.Floor(math.Log10(s.high)+1e-9))
-		if high > low {
-			for e, step := low, (high-low)/n+1; e <= high; e += step {
-				add(math.Pow(10, float64(e)), fmt.Sprintf("%g", math.Pow(10, float64(e))))
-			}
-			return out
+		for _, v := range logTicks(s.low, s.high, n) {
+			add(v, s.tickText(v))
 		}
-		add(s.low, s.text(s.low))
-		add(s.high, s.text(s.high))
 		return out
 	}
 	step := niceStep((s.high-s.low)/float64(n-1), s.whole)
@@ -252,6 +247,42 @@ func (s *scale) ticks(n int, fromTop bool) []plotTick {
 		}
 	}
 	return out
+}
+
+// logTicks returns about n positions between low and high: powers of ten, with 3 or with 2 and 5 times those where they are too few; else
+// the ends.
+func logTicks(low, high float64, n int) []float64 {
+	first, last := int(math.Floor(math.Log10(low))), int(math.Ceil(math.Log10(high)))
+	for _, factors := range [][]float64{{1}, {1, 3}, {1, 2, 5}} {
+		var out []float64
+		for e := first; e <= last; e += (last-first)/n + 1 {
+			for _, f := range factors {
+				if v := f * math.Pow(10, float64(e)); v >= low*(1-1e-9) && v <= high*(1+1e-9) {
+					out = append(out, v)
+				}
+			}
+		}
+		if len(out) >= 3 {
+			return out
+		}
+	}
+	return []float64{low, high}
+}
+
+// tickText writes a tick of a logarithmic axis: large numbers by thousands (k, M, G).
+func (s *scale) tickText(v float64) string {
+	for _, u := range []struct {
+		size float64
+		name string
+	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if v >= u.size && v < u.size*1000 && !s.Percent {
+			return fmt.Sprintf("%.3g\u00a0%s", v/u.size, u.name)
+		}
+	}
+	if s.Percent {
+		return s.text(v)
+	}
+	return fmt.Sprintf("%.3g", v)
 }
 
 // niceStep returns the smallest of 1, 2, 5 times a power of ten that is at least rough, and at least 1 when whole.
