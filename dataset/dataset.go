@@ -10,17 +10,17 @@
 package dataset
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"os"
-	"strconv"
+	"slices"
+	"sort"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"golang.org/x/sys/unix"
+
+	"github.com/darkroom-dev/darkroom/dataset/picture"
 )
 
 // Limits of a dataset. A file that claims more is refused before anything is allocated for it.
@@ -29,13 +29,18 @@ const (
 	MaxClasses = 100_000
 )
 
-// Info describes the images of a dataset. All have one size.
+// Info describes the images of a dataset. All have one size when they are read.
 type Info struct {
-	Classes  []string // names; the label is the index
+	Task     Task     // "" stands for Classification
+	Classes  []string // names; labels, and classes of boxes and polygons, are indexes
 	Height   int      // pixels
 	Width    int      // pixels
 	Channels int      // 1: grey, 3: RGB
-	Policy   *Policy  // the attached augmentations; nil: none
+	// Encoded images are kept as the files that they were, and decoded, scaled and recoloured to what Info says when they are read.
+	Encoded bool
+	// MaskClasses are the names of the values in masks, the background's among them; nil: no image has a mask.
+	MaskClasses []string
+	Policy      *Policy // the attached augmentations; nil: none
 }
 
 // ImageSize returns the number of bytes of one image.
@@ -48,11 +53,21 @@ func (i Info) check() error {
 		return fmt.Errorf("image size %d×%d is not within 1 to %d", i.Width, i.Height, MaxSide)
 	case i.Channels != 1 && i.Channels != 3:
 		return fmt.Errorf("%d channels: an image has 1 (grey) or 3 (RGB)", i.Channels)
-	case len(i.Classes) < 1 || len(i.Classes) > MaxClasses:
-		return fmt.Errorf("%d classes: a dataset has 1 to %d", len(i.Classes), MaxClasses)
+	case !slices.Contains(tasks, i.Task):
+		return fmt.Errorf("unknown task %q", i.Task)
+	case len(i.Classes) < 1 && i.Task != Unlabelled && i.Task != Segmentation || len(i.Classes) > MaxClasses:
+		return fmt.Errorf("%d classes: a dataset for %s has 1 to %d", len(i.Classes), i.Task, MaxClasses)
+	case len(i.MaskClasses) > int(Ignore) || len(i.MaskClasses) == 0 && i.Task == Segmentation:
+		return fmt.Errorf("%d classes of masks: a dataset for segmentation has 1 to %d", len(i.MaskClasses), Ignore)
 	}
-	seen := make(map[string]bool, len(i.Classes))
-	for _, c := range i.Classes {
+	return errors.Join(checkNames(i.Classes), checkNames(i.MaskClasses))
+}
+
+var tasks = []Task{Unlabelled, Classification, MultiLabel, Detection, Segmentation}
+
+func checkNames(names []string) error {
+	seen := make(map[string]bool, len(names))
+	for _, c := range names {
 		if c == "" || seen[c] {
 			return fmt.Errorf("class name %q is empty or occurs twice", c)
 		}
@@ -67,27 +82,11 @@ type Dataset struct {
 	info   Info
 	mapped []byte
 	chunks []chunk
-	// size is the number of rows in every chunk but the last.
-	size, rows int
+	rows   int
+	// size is the number of rows in every chunk but the last; 0 when they differ.
+	size     int
+	labelled bool
 }
-
-// chunk is one record batch: views into the mapped file.
-type chunk struct {
-	ids    *array.String
-	labels []int32
-	pixels []byte
-}
-
-// The keys of the schema's metadata.
-const (
-	keyFormat   = "darkroom.format"
-	keyClasses  = "darkroom.classes"
-	keyHeight   = "darkroom.height"
-	keyWidth    = "darkroom.width"
-	keyChannels = "darkroom.channels"
-	keyPolicy   = "darkroom.policy"
-	format      = "dataset 1"
-)
 
 // Open maps the dataset file at path and validates it. Errors name the file and the record.
 func Open(path string) (*Dataset, error) {
@@ -132,25 +131,93 @@ func (d *Dataset) Info() Info { return d.info }
 // Len returns the number of images.
 func (d *Dataset) Len() int { return d.rows }
 
-// ID returns the name that the image had where it came from.
-func (d *Dataset) ID(i int) string { return d.chunks[i/d.size].ids.Value(i % d.size) }
-
-// Label returns the index of the image's class.
-func (d *Dataset) Label(i int) int32 { return d.chunks[i/d.size].labels[i%d.size] }
-
-// Image returns the pixels, (H, W, C) bytes: a view of the file that must not be written to.
-func (d *Dataset) Image(i int) []byte {
-	n := d.info.ImageSize()
-	at := (i % d.size) * n
-	return d.chunks[i/d.size].pixels[at : at+n : at+n]
+// at returns the chunk of row i and its place there.
+func (d *Dataset) at(i int) (*chunk, int) {
+	if d.size > 0 {
+		return &d.chunks[i/d.size], i % d.size
+	}
+	n := sort.Search(len(d.chunks), func(n int) bool { return d.chunks[n].first > i }) - 1
+	return &d.chunks[n], i - d.chunks[n].first
 }
 
-// Counts returns the number of images of each class.
+// ID returns the name that the image had where it came from.
+func (d *Dataset) ID(i int) string { c, k := d.at(i); return c.ids.Value(k) }
+
+// Label returns the index of the image's class, NoLabel when it has none.
+func (d *Dataset) Label(i int) int32 { c, k := d.at(i); return c.labels[k] }
+
+// Labelled reports whether every image has a label.
+func (d *Dataset) Labelled() bool { return d.labelled }
+
+// Labels returns the classes of an image of a multi-label dataset, rising; a view that must not be written to.
+func (d *Dataset) Labels(i int) []int32 { c, k := d.at(i); return c.labelsOf(k) }
+
+// Boxes returns the image's boxes.
+func (d *Dataset) Boxes(i int) []Box { c, k := d.at(i); return c.boxesOf(k) }
+
+// Polygons returns the image's polygons. Their rings are views that must not be written to.
+func (d *Dataset) Polygons(i int) []Polygon { c, k := d.at(i); return c.polygonsOf(k) }
+
+// Mask returns the image's mask, (H, W) indexes of Info.MaskClasses or Ignore, nil when it has none; a view that must not be written to.
+func (d *Dataset) Mask(i int) []byte { c, k := d.at(i); return c.mask(k) }
+
+// Split returns the part into which the source puts the image; "" for none.
+func (d *Dataset) Split(i int) string {
+	if c, k := d.at(i); c.splits != nil {
+		return c.splits.Value(k)
+	}
+	return ""
+}
+
+// Meta returns what else the source says of the image, in the source's order.
+func (d *Dataset) Meta(i int) []Pair { c, k := d.at(i); return c.metaOf(k) }
+
+// Sample returns everything of row i, so that it can be added to another dataset of the same Info. Its texts, pixels, mask and rings are
+// views of the file that must not be written to; its lists of boxes and polygons are new.
+func (d *Dataset) Sample(i int) Sample {
+	c, k := d.at(i)
+	var s Sample
+	c.fill(&s, k, d.info)
+	return s
+}
+
+// Image returns the pixels of a dataset that is not encoded, (H, W, C) bytes: a view of the file that must not be written to. Of an
+// encoded one use Pixels, which may fail.
+func (d *Dataset) Image(i int) []byte {
+	if d.info.Encoded {
+		panic("dataset: Image of an encoded dataset; use Pixels")
+	}
+	c, k := d.at(i)
+	return c.image(k, d.info)
+}
+
+// Pixels returns the pixels, (H, W, C) bytes: those of the file, which must not be written to, or, in an encoded dataset, decoded into
+// buffer when that is large enough. It is safe for concurrent use with different buffers.
+func (d *Dataset) Pixels(i int, buffer []byte) ([]byte, error) {
+	c, k := d.at(i)
+	if !d.info.Encoded {
+		return c.image(k, d.info), nil
+	}
+	out, err := picture.Decode(c.image(k, d.info), d.info.Target(), buffer)
+	if err != nil {
+		return nil, fmt.Errorf("image %q of the dataset %s: %w", c.ids.Value(k), d.path, err)
+	}
+	return out, nil
+}
+
+// Target is what pictures are decoded to for images of this kind.
+func (i Info) Target() picture.Target {
+	return picture.Target{Height: i.Height, Width: i.Width, Channels: i.Channels}
+}
+
+// Counts returns the number of images of each label; images without one are in none.
 func (d *Dataset) Counts() []int {
 	counts := make([]int, len(d.info.Classes))
 	for _, c := range d.chunks {
 		for _, l := range c.labels {
-			counts[l]++
+			if l != NoLabel {
+				counts[l]++
+			}
 		}
 	}
 	return counts
@@ -170,28 +237,24 @@ func parse(data []byte) (d *Dataset, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d = &Dataset{}
-	if d.info, err = readInfo(r.Schema()); err != nil {
+	d = &Dataset{labelled: true}
+	info, old, err := readInfo(r.Schema())
+	if err != nil {
 		return nil, err
 	}
+	d.info = info
 	for n := range r.NumRecords() {
 		batch, err := r.RecordBatch(n)
 		if err != nil {
 			return nil, fmt.Errorf("record batch %d: %w", n, err)
 		}
-		c, err := d.readChunk(batch)
+		c, err := readChunk(batch, info, old)
 		if err != nil {
 			return nil, fmt.Errorf("record batch %d: %w", n, err)
 		}
-		if n == 0 {
-			d.size = len(c.labels)
+		if err := d.append(c, n == r.NumRecords()-1); err != nil {
+			return nil, fmt.Errorf("record batch %d: %w", n, err)
 		}
-		last := n == r.NumRecords()-1
-		if len(c.labels) == 0 || !last && len(c.labels) != d.size || len(c.labels) > d.size {
-			return nil, fmt.Errorf("record batch %d has %d rows, the first has %d", n, len(c.labels), d.size)
-		}
-		d.chunks = append(d.chunks, c)
-		d.rows += len(c.labels)
 	}
 	if d.rows == 0 {
 		return nil, errors.New("it has no images")
@@ -199,84 +262,19 @@ func parse(data []byte) (d *Dataset, err error) {
 	return d, nil
 }
 
-func readInfo(s *arrow.Schema) (Info, error) {
-	meta := s.Metadata()
-	get := func(key string) string {
-		v, _ := meta.GetValue(key)
-		return v
+// append adds a chunk.
+func (d *Dataset) append(c chunk, last bool) error {
+	switch {
+	case c.rows == 0:
+		return errors.New("it has no rows")
+	case len(d.chunks) == 0:
+		d.size = c.rows
+	case c.rows > d.size || !last && c.rows != d.size:
+		d.size = 0
 	}
-	var info Info
-	if get(keyFormat) != format {
-		return info, fmt.Errorf("the schema's metadata lacks %s = %q", keyFormat, format)
-	}
-	if err := json.Unmarshal([]byte(get(keyClasses)), &info.Classes); err != nil {
-		return info, fmt.Errorf("class names: %w", err)
-	}
-	for _, n := range []struct {
-		key string
-		to  *int
-	}{{keyHeight, &info.Height}, {keyWidth, &info.Width}, {keyChannels, &info.Channels}} {
-		v, err := strconv.Atoi(get(n.key))
-		if err != nil {
-			return info, fmt.Errorf("%s: %w", n.key, err)
-		}
-		*n.to = v
-	}
-	if err := info.check(); err != nil {
-		return info, err
-	}
-	if text := get(keyPolicy); text != "" {
-		p, err := ParsePolicy([]byte(text))
-		if err != nil {
-			return info, fmt.Errorf("augmentation policy: %w", err)
-		}
-		info.Policy = p
-	}
-	return info, nil
-}
-
-// readChunk checks that a record batch has the columns of a dataset and returns views of them.
-func (d *Dataset) readChunk(b arrow.RecordBatch) (chunk, error) {
-	var c chunk
-	column := func(name string) arrow.Array {
-		for i, f := range b.Schema().Fields() {
-			if f.Name == name {
-				return b.Column(i)
-			}
-		}
-		return nil
-	}
-	ids, ok := column("id").(*array.String)
-	labels, ok2 := column("label").(*array.Int32)
-	images, ok3 := column("image").(*array.FixedSizeList)
-	if !ok || !ok2 || !ok3 {
-		return c, errors.New("the columns id (string), label (int32) or image (fixed-size list) are missing or of another type")
-	}
-	pixels, ok := images.ListValues().(*array.Uint8)
-	if !ok {
-		return c, errors.New("the column image does not hold bytes")
-	}
-	if err := ids.ValidateFull(); err != nil {
-		return c, fmt.Errorf("column id: %w", err)
-	}
-	n, rows := d.info.ImageSize(), int(b.NumRows())
-	if ids.NullN()+labels.NullN()+images.NullN()+pixels.NullN() > 0 {
-		return c, errors.New("a value is missing")
-	}
-	start, _ := int64(0), int64(0)
-	if rows > 0 {
-		start, _ = images.ValueOffsets(0)
-	}
-	values := pixels.Uint8Values()
-	if int(images.DataType().(*arrow.FixedSizeListType).Len()) != n || int64(len(values))-start < int64(rows)*int64(n) || ids.Len() != rows || len(labels.Int32Values()) != rows {
-		return c, errors.New("the columns do not fit the image size")
-	}
-	ids.Retain() // the reader gives a batch up when it reads the next
-	c.ids, c.labels, c.pixels = ids, labels.Int32Values(), values[start:start+int64(rows)*int64(n)]
-	for i, l := range c.labels {
-		if l < 0 || int(l) >= len(d.info.Classes) {
-			return c, fmt.Errorf("record %d (%q): label %d is not one of the %d classes", d.rows+i, ids.Value(i), l, len(d.info.Classes))
-		}
-	}
-	return c, nil
+	c.first = d.rows
+	d.chunks = append(d.chunks, c)
+	d.rows += c.rows
+	d.labelled = d.labelled && !slices.Contains(c.labels, NoLabel)
+	return nil
 }

@@ -138,6 +138,14 @@ func FuzzOpen(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add(b[:len(b)/2])
+	encoded := annotated
+	encoded.Encoded = true
+	for _, path := range []string{writeSamples(f, annotated, annotatedSamples(4, annotated)), writeSamples(f, encoded, annotatedSamples(4, encoded)), "testdata/format1.arrow"} {
+		if b, err = os.ReadFile(path); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Fuzz(readAll)
 }
 
@@ -148,16 +156,21 @@ func readAll(t *testing.T, b []byte) {
 		return
 	}
 	for i := range d.Len() {
-		if len(d.Image(i)) != d.Info().ImageSize() || int(d.Label(i)) >= len(d.Info().Classes) {
-			t.Errorf("record %d is not whole", i)
+		s := d.Sample(i)
+		if err := s.check(d.Info()); err != nil && s.ID != "" {
+			t.Errorf("record %d is not whole: %v", i, err)
 		}
-		_ = len(d.ID(i))
+		for _, p := range s.Meta {
+			_, _ = len(p.Name), len(p.Value)
+		}
+		_ = len(s.Split)
 	}
+	d.Counts()
 }
 
 // No damaged byte costs more than an error, in memory least of all: some of these are lengths of lists.
 func TestDamagedBytes(t *testing.T) {
-	whole, err := os.ReadFile(write(t, 3, small))
+	whole, err := os.ReadFile(writeSamples(t, annotated, annotatedSamples(3, annotated)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,8 @@
 package dataset
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
-	"strconv"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -22,18 +20,38 @@ type Writer struct {
 	info   Info
 	file   *os.File
 	ipc    *ipc.FileWriter
-	schema *arrow.Schema
-
-	ids    *array.StringBuilder
-	labels *array.Int32Builder
-	images *array.FixedSizeListBuilder
-	pixels *array.Uint8Builder
+	record *array.RecordBuilder
+	to     builders
 	rows   int // in the batch that is being filled
+	bytes  int // of its images and masks
 	total  int
+}
+
+// builders are the columns that are being filled.
+type builders struct {
+	id, split               *array.StringBuilder
+	images                  *array.FixedSizeListBuilder // of decoded images
+	pixels                  *array.Uint8Builder
+	encoded                 *array.BinaryBuilder // of encoded ones
+	height, width, label    *array.Int32Builder
+	labels, boxes, polygons *array.ListBuilder
+	labelValues             *array.Int32Builder
+	box, polygon            *array.StructBuilder
+	sides                   [4]*array.Float32Builder
+	boxClass, polygonClass  *array.Int32Builder
+	rings, points           *array.ListBuilder
+	coordinates             *array.Float32Builder
+	mask                    *array.BinaryBuilder
+	meta                    *array.ListBuilder
+	pair                    *array.StructBuilder
+	names, values           *array.StringBuilder
 }
 
 // Create begins a dataset file at path.
 func Create(path string, info Info) (*Writer, error) {
+	if info.Task == "" {
+		info.Task = Classification
+	}
 	if err := info.check(); err != nil {
 		return nil, fmt.Errorf("writing the dataset %s: %w", path, err)
 	}
@@ -50,68 +68,118 @@ func Create(path string, info Info) (*Writer, error) {
 		f.Close()
 		return nil, fmt.Errorf("writing the dataset %s: %w", path, err)
 	}
-	w := &Writer{path: path, info: info, file: f, ipc: fw, schema: schema}
-	mem := memory.DefaultAllocator
-	w.ids = array.NewStringBuilder(mem)
-	w.labels = array.NewInt32Builder(mem)
-	w.images = array.NewFixedSizeListBuilderWithField(mem, int32(info.ImageSize()), pixelField)
-	w.pixels = w.images.ValueBuilder().(*array.Uint8Builder)
+	w := &Writer{path: path, info: info, file: f, ipc: fw, record: array.NewRecordBuilder(memory.DefaultAllocator, schema)}
+	w.bind(schema)
 	return w, nil
 }
 
-var pixelField = arrow.Field{Name: "item", Type: arrow.PrimitiveTypes.Uint8}
-
-func newSchema(info Info) (*arrow.Schema, error) {
-	classes, err := json.Marshal(info.Classes)
-	if err != nil {
-		return nil, err
+// bind finds the builder of every column.
+func (w *Writer) bind(schema *arrow.Schema) {
+	at := func(name string) array.Builder { return w.record.Field(schema.FieldIndices(name)[0]) }
+	b := &w.to
+	b.id, b.split = at("id").(*array.StringBuilder), at("split").(*array.StringBuilder)
+	if w.info.Encoded {
+		b.encoded = at("image").(*array.BinaryBuilder)
+	} else {
+		b.images = at("image").(*array.FixedSizeListBuilder)
+		b.pixels = b.images.ValueBuilder().(*array.Uint8Builder)
 	}
-	keys := []string{keyFormat, keyClasses, keyHeight, keyWidth, keyChannels}
-	values := []string{format, string(classes), strconv.Itoa(info.Height), strconv.Itoa(info.Width), strconv.Itoa(info.Channels)}
-	if info.Policy != nil {
-		keys, values = append(keys, keyPolicy), append(values, string(info.Policy.JSON()))
+	b.height, b.width, b.label = at("height").(*array.Int32Builder), at("width").(*array.Int32Builder), at("label").(*array.Int32Builder)
+	b.labels, b.boxes, b.polygons = at("labels").(*array.ListBuilder), at("boxes").(*array.ListBuilder), at("polygons").(*array.ListBuilder)
+	b.labelValues = b.labels.ValueBuilder().(*array.Int32Builder)
+	b.box, b.polygon = b.boxes.ValueBuilder().(*array.StructBuilder), b.polygons.ValueBuilder().(*array.StructBuilder)
+	for i := range b.sides {
+		b.sides[i] = b.box.FieldBuilder(i).(*array.Float32Builder)
 	}
-	meta := arrow.NewMetadata(keys, values)
-	return arrow.NewSchema([]arrow.Field{
-		{Name: "id", Type: arrow.BinaryTypes.String},
-		{Name: "image", Type: arrow.FixedSizeListOfField(int32(info.ImageSize()), pixelField)},
-		{Name: "label", Type: arrow.PrimitiveTypes.Int32},
-	}, &meta), nil
+	b.boxClass, b.polygonClass = b.box.FieldBuilder(4).(*array.Int32Builder), b.polygon.FieldBuilder(0).(*array.Int32Builder)
+	b.rings = b.polygon.FieldBuilder(1).(*array.ListBuilder)
+	b.points = b.rings.ValueBuilder().(*array.ListBuilder)
+	b.coordinates = b.points.ValueBuilder().(*array.Float32Builder)
+	b.mask, b.meta = at("mask").(*array.BinaryBuilder), at("meta").(*array.ListBuilder)
+	b.pair = b.meta.ValueBuilder().(*array.StructBuilder)
+	b.names, b.values = b.pair.FieldBuilder(0).(*array.StringBuilder), b.pair.FieldBuilder(1).(*array.StringBuilder)
 }
 
-// Add appends an image of (H, W, C) bytes. It does not keep image.
+// Add appends an image of (H, W, C) bytes with its label. It does not keep image.
 func (w *Writer) Add(id string, label int32, image []byte) error {
-	if len(image) != w.info.ImageSize() {
-		return fmt.Errorf("image %q has %d bytes, not %d", id, len(image), w.info.ImageSize())
+	return w.AddSample(Sample{ID: id, Label: label, Image: image})
+}
+
+// AddSample appends a row. It keeps nothing of s.
+func (w *Writer) AddSample(s Sample) error {
+	if err := s.check(w.info); err != nil {
+		return fmt.Errorf("image %q: %w", s.ID, err)
 	}
-	if label < 0 || int(label) >= len(w.info.Classes) {
-		return fmt.Errorf("image %q has the label %d, which is not one of the %d classes", id, label, len(w.info.Classes))
+	if s.Height == 0 || s.Width == 0 {
+		s.Height, s.Width = w.info.Height, w.info.Width
 	}
-	w.ids.Append(id)
-	w.labels.Append(label)
-	w.images.Append(true)
-	w.pixels.AppendValues(image, nil)
+	w.to.add(&s)
 	w.rows++
 	w.total++
-	if w.rows >= max(1, batchBytes/w.info.ImageSize()) {
+	w.bytes += len(s.Image) + len(s.Mask)
+	if w.rows >= max(1, batchBytes/w.info.ImageSize()) && !w.info.Encoded || w.bytes >= 2*batchBytes {
 		return w.flush()
 	}
 	return nil
+}
+
+func (b *builders) add(s *Sample) {
+	b.id.Append(s.ID)
+	if b.encoded != nil {
+		b.encoded.Append(s.Image)
+	} else {
+		b.images.Append(true)
+		b.pixels.AppendValues(s.Image, nil)
+	}
+	b.height.Append(int32(s.Height))
+	b.width.Append(int32(s.Width))
+	if s.Label == NoLabel {
+		b.label.AppendNull()
+	} else {
+		b.label.Append(s.Label)
+	}
+	b.labels.Append(true)
+	b.labelValues.AppendValues(s.Labels, nil)
+	b.boxes.Append(true)
+	for _, box := range s.Boxes {
+		b.box.Append(true)
+		for i, v := range [4]float32{box.X0, box.Y0, box.X1, box.Y1} {
+			b.sides[i].Append(v)
+		}
+		b.boxClass.Append(box.Class)
+	}
+	b.polygons.Append(true)
+	for _, p := range s.Polygons {
+		b.polygon.Append(true)
+		b.polygonClass.Append(p.Class)
+		b.rings.Append(true)
+		for _, ring := range p.Rings {
+			b.points.Append(true)
+			b.coordinates.AppendValues(ring, nil)
+		}
+	}
+	if s.Mask == nil {
+		b.mask.AppendNull()
+	} else {
+		b.mask.Append(s.Mask)
+	}
+	b.split.Append(s.Split)
+	b.meta.Append(true)
+	for _, p := range s.Meta {
+		b.pair.Append(true)
+		b.names.Append(p.Name)
+		b.values.Append(p.Value)
+	}
 }
 
 func (w *Writer) flush() error {
 	if w.rows == 0 {
 		return nil
 	}
-	columns := []arrow.Array{w.ids.NewArray(), w.images.NewArray(), w.labels.NewArray()}
-	batch := array.NewRecordBatch(w.schema, columns, int64(w.rows))
-	w.rows = 0
-	err := w.ipc.Write(batch)
-	batch.Release()
-	for _, c := range columns {
-		c.Release()
-	}
-	if err != nil {
+	batch := w.record.NewRecordBatch()
+	defer batch.Release()
+	w.rows, w.bytes = 0, 0
+	if err := w.ipc.Write(batch); err != nil {
 		return fmt.Errorf("writing the dataset %s: %w", w.path, err)
 	}
 	return nil

@@ -1,32 +1,20 @@
 package importer
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"image"
-	"image/color"
-	_ "image/gif"  // decoder
-	_ "image/jpeg" // decoder
-	_ "image/png"  // decoder
+	"io"
 	"path"
 	"slices"
 	"strings"
 
-	_ "golang.org/x/image/bmp"  // decoder
-	_ "golang.org/x/image/webp" // decoder
-
 	"github.com/darkroom-dev/darkroom/dataset"
+	"github.com/darkroom-dev/darkroom/dataset/picture"
 )
 
-var extensions = []string{".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"}
-
 func isPicture(name string) bool {
-	return slices.Contains(extensions, strings.ToLower(path.Ext(name))) && !strings.HasPrefix(path.Base(name), ".")
+	return slices.Contains(picture.Extensions, strings.ToLower(path.Ext(name))) && !strings.HasPrefix(path.Base(name), ".")
 }
-
-// maxPicture bounds the pixels of a picture that is decoded, whatever its header claims.
-const maxPicture = 1 << 26
 
 // maxFile bounds the bytes of a picture's file.
 const maxFile = 1 << 30
@@ -83,7 +71,7 @@ func (s source) pictures(subset string) (files []string, base string, err error)
 		if base != "" {
 			where = fmt.Sprintf("The folder %q of the source", base)
 		}
-		return nil, "", sourceErrorf("No images found", "%s holds no pictures (%s). It needs one folder of pictures for each class.", where, strings.Join(extensions, ", "))
+		return nil, "", sourceErrorf("No images found", "%s holds no pictures (%s). It needs one folder of pictures for each class.", where, strings.Join(picture.Extensions, ", "))
 	}
 	for _, f := range files {
 		if classOf(f, base) == "" {
@@ -118,7 +106,7 @@ func (s source) folderClasses(files []string, base string, given []string) ([]st
 	if given == nil {
 		for _, c := range all {
 			if !slices.Contains(found, c) {
-				return nil, sourceErrorf("Class without images", "The folder %q holds files, but no pictures (%s). Remove it, or name the classes to take in the argument \"classes\".", c, strings.Join(extensions, ", "))
+				return nil, sourceErrorf("Class without images", "The folder %q holds files, but no pictures (%s). Remove it, or name the classes to take in the argument \"classes\".", c, strings.Join(picture.Extensions, ", "))
 			}
 		}
 		return found, nil
@@ -147,7 +135,7 @@ func (s source) headers(files []string, info *dataset.Info) error {
 		if size == (image.Point{}) {
 			size = image.Pt(c.Width, c.Height)
 		}
-		if c.ColorModel != color.GrayModel && c.ColorModel != color.Gray16Model {
+		if !c.Grey() {
 			channels = 3
 		}
 	}
@@ -163,14 +151,29 @@ func (s source) headers(files []string, info *dataset.Info) error {
 	return nil
 }
 
-func (s source) header(rel string) (image.Config, error) {
+// headBytes is how much of a picture's file is read for its header at first.
+const headBytes = 1 << 16
+
+// header reads the header of a picture, and more of the file only where the header is longer than most.
+func (s source) header(rel string) (picture.Header, error) {
 	f, err := s.open(rel)
 	if err != nil {
-		return image.Config{}, err
+		return picture.Header{}, err
 	}
 	defer f.Close()
-	c, _, err := image.DecodeConfig(f)
-	return c, err
+	b, err := io.ReadAll(io.LimitReader(f, headBytes))
+	if err != nil {
+		return picture.Header{}, noEOF(err)
+	}
+	h, err := picture.ReadHeader(b)
+	if err == nil || len(b) < headBytes {
+		return h, err
+	}
+	rest, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if err != nil {
+		return picture.Header{}, noEOF(err)
+	}
+	return picture.ReadHeader(append(b, rest...))
 }
 
 // picture decodes one file; keep refuses pictures of another size than info's instead of scaling them.
@@ -183,22 +186,12 @@ func (s source) picture(rel string, info dataset.Info, keep bool) ([]byte, error
 }
 
 func decode(b []byte, info dataset.Info, keep bool) ([]byte, error) {
-	if len(b) == 0 {
-		return nil, errors.New("the file is empty")
-	}
-	c, format, err := image.DecodeConfig(bytes.NewReader(b))
+	m, h, err := picture.Read(b, picture.DefaultPixels)
 	if err != nil {
-		return nil, fmt.Errorf("it is damaged or no picture: %w", err)
+		return nil, err
 	}
-	if c.Width < 1 || c.Height < 1 || c.Width > maxPicture/c.Height {
-		return nil, fmt.Errorf("it claims %d×%d pixels", c.Width, c.Height)
+	if keep && (h.Width != info.Width || h.Height != info.Height) {
+		return nil, fmt.Errorf("it has %d×%d pixels, the first one %d×%d; the argument \"size\" scales all to one size", h.Width, h.Height, info.Width, info.Height)
 	}
-	if keep && (c.Width != info.Width || c.Height != info.Height) {
-		return nil, fmt.Errorf("it has %d×%d pixels, the first one %d×%d; the argument \"size\" scales all to one size", c.Width, c.Height, info.Width, info.Height)
-	}
-	m, _, err := image.Decode(bytes.NewReader(b))
-	if err != nil {
-		return nil, fmt.Errorf("it is a damaged %s file: %w", format, noEOF(err))
-	}
-	return pixelsOf(m, info), nil
+	return picture.Pixels(m, info.Target(), nil), nil
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/darkroom-dev/darkroom/dataset"
+	"github.com/darkroom-dev/darkroom/dataset/picture"
 )
 
 // Options say what to read and how.
@@ -97,7 +98,7 @@ func Detect(path string, o Options) (string, error) {
 			return Folder, nil
 		}
 	}
-	return "", sourceErrorf("No images found", "The source holds %d files, but neither idx files (train-images-idx3-ubyte), nor CIFAR batches (data_batch_1.bin), nor pictures (%s). An archive is given by its own name, and not by that of its folder.", len(s.files), strings.Join(extensions, ", "))
+	return "", sourceErrorf("No images found", "The source holds %d files, but neither idx files (train-images-idx3-ubyte), nor CIFAR batches (data_batch_1.bin), nor pictures (%s). An archive is given by its own name, and not by that of its folder.", len(s.files), strings.Join(picture.Extensions, ", "))
 }
 
 // Open reads the source at path, a folder, an archive or one file, in one of the formats. The caller closes the images.
@@ -157,7 +158,7 @@ func (m *Images) convert(o Options) *Images {
 	return &Images{Info: to, Count: m.Count, Records: func(yield func(Record, error) bool) {
 		for r, err := range records {
 			if err == nil {
-				r.Image = pixelsOf(pictureOf(r.Image, from), to)
+				r.Image = picture.Pixels(picture.FromPixels(r.Image, from.Target()), to.Target(), nil)
 			}
 			if !yield(r, err) {
 				return

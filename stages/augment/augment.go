@@ -16,7 +16,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:    "augment",
-	Version: 1,
+	Version: 2,
 	Seeded:  true,
 	Doc: "Attaches a policy, a list of random changes in order, to a dataset. Training applies it anew to each image in each epoch; evaluation " +
 		"never does. Neighbouring operations that move pixels (flip, rotate, scale, shift, crop) are carried out in one resampling, " +
@@ -140,7 +140,7 @@ func (a *augment) write(ctx context.Context, job *stages.Job, d *dataset.Dataset
 			job.Progress(stages.Progress{Phase: "images", Done: int64(i * copies), Total: int64(d.Len() * copies), Unit: "images"})
 		}
 		if a.materialise == 0 {
-			if err := w.Add(d.ID(i), d.Label(i), d.Image(i)); err != nil {
+			if err := w.AddSample(d.Sample(i)); err != nil {
 				return err
 			}
 			continue

@@ -20,7 +20,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:    "ingest",
-	Version: 1,
+	Version: 2,
 	Doc: "Makes a dataset of images of one size with their classes. It reads idx files (MNIST and its relatives), CIFAR-10 and CIFAR-100 binary batches, and folders with one folder of pictures (PNG, JPEG, GIF, BMP, WebP) for each class, all of them also from " +
 		"a zip or tar archive or compressed by gzip, xz or zstd, without unpacking; or it makes images of metal surfaces with defects itself, `generator = \"surfaces\"`, of the classes none, scratch, pit, patch and inclusion.\n\n" +
 		"A data set that comes with test images of its own takes two stages, one with `subset = \"train\"` and one with `subset = \"test\"`. In a " +

@@ -22,7 +22,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:    "split",
-	Version: 1,
+	Version: 2,
 	Seeded:  true,
 	Doc: "Divides a dataset at random, the same way for the same seed. `ratio` gives the shares: a list for `train`, `validation` and `test`, in this " +
 		"order, of which the last may be left out, or a map that names the outputs itself. With `folds = n` it makes n outputs `folds[\"0\"].train` and " +
@@ -224,7 +224,7 @@ func subset(ctx context.Context, path string, d *dataset.Dataset, take func(imag
 		if !take(i) {
 			continue
 		}
-		if err := w.Add(d.ID(i), d.Label(i), d.Image(i)); err != nil {
+		if err := w.AddSample(d.Sample(i)); err != nil {
 			w.Close() //nolint:errcheck // the first error is the one to report
 			return err
 		}
