@@ -230,6 +230,7 @@ func parse(data []byte) (d *Dataset, err error) {
 			d, err = nil, fmt.Errorf("malformed Arrow file: %v", r)
 		}
 	}()
+	data = data[:len(data):len(data)] // the library slices by what the file says, up to the capacity
 	if err := checkLengths(data); err != nil {
 		return nil, err
 	}
