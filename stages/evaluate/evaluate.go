@@ -21,7 +21,7 @@ import (
 // Kind is the evaluate kind.
 var Kind = &stages.Kind{
 	Name:    "evaluate",
-	Version: 1,
+	Version: 2,
 	Doc: "Runs a model over every image of a dataset and reports how good its answers are: accuracy, top-k accuracy, precision, recall and F1 of each class, " +
 		"the confusion matrix, log loss and calibration. An augmentation policy of the dataset is not applied. With `baseline`, a second model answers the same images, and the " +
 		"two are compared image by image. A `require` block fails the run when a value misses; the report is kept.\n\n" +
