@@ -43,6 +43,15 @@ var elementSizes = map[int32]int{
 	int32(protos.TensorProto_BOOL): 1,
 }
 
+// elementBits is the width of an element of that type in bits; 0 for types that are not understood.
+func elementBits(typ int32) int {
+	switch typ {
+	case int32(protos.TensorProto_INT4), int32(protos.TensorProto_UINT4):
+		return 4 // two in a byte
+	}
+	return 8 * elementSizes[typ]
+}
+
 func (m *Model) checkTensors() error {
 	for i, t := range m.proto.Graph.Initializer {
 		if t == nil || t.Name == "" {
@@ -61,32 +70,40 @@ func (m *Model) checkTensors() error {
 
 func checkTensor(t *protos.TensorProto) error {
 	if len(t.ExternalData) > 0 || t.DataLocation == protos.TensorProto_EXTERNAL {
-		return errors.New("its values are in another file; save the model with its data inside")
+		return errors.New("its values are in another file, which is read only from the model's folder; save the model with its data inside")
 	}
-	n, size := elements(t.Dims), elementSizes[t.DataType]
+	n, bits := elements(t.Dims), elementBits(t.DataType)
 	if n < 0 {
 		return fmt.Errorf("its dimensions %v are negative or too large", t.Dims)
 	}
-	if size == 0 {
+	if bits == 0 {
 		return fmt.Errorf("its element type %d is not supported", t.DataType)
 	}
 	if len(t.RawData) > 0 {
-		if len(t.RawData) != n*size {
-			return fmt.Errorf("it has %d bytes of values, its dimensions %v need %d", len(t.RawData), t.Dims, n*size)
+		if size := (n*bits + 7) / 8; len(t.RawData) != size {
+			return fmt.Errorf("it has %d bytes of values, its dimensions %v need %d", len(t.RawData), t.Dims, size)
 		}
 		return nil
 	}
-	given := -1
-	switch t.DataType {
-	case int32(protos.TensorProto_FLOAT):
-		given = len(t.FloatData)
-	case int32(protos.TensorProto_INT64):
-		given = len(t.Int64Data)
-	}
-	if given >= 0 && given != n {
+	if given := listedValues(t); given != n && !(bits == 4 && given == (n+1)/2) {
 		return fmt.Errorf("it has %d values, its dimensions %v need %d", given, t.Dims, n)
 	}
 	return nil
+}
+
+// listedValues is how many values a tensor lists that has no raw ones.
+func listedValues(t *protos.TensorProto) int {
+	switch t.DataType {
+	case int32(protos.TensorProto_FLOAT):
+		return len(t.FloatData)
+	case int32(protos.TensorProto_DOUBLE):
+		return len(t.DoubleData)
+	case int32(protos.TensorProto_INT64):
+		return len(t.Int64Data)
+	case int32(protos.TensorProto_UINT32), int32(protos.TensorProto_UINT64):
+		return len(t.Uint64Data)
+	}
+	return len(t.Int32Data)
 }
 
 // checkPorts finds the image input and the output. Initializers may be listed as inputs too, as old exporters do.

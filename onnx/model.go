@@ -70,7 +70,7 @@ const (
 	stdKey     = "darkroom.std"
 )
 
-// Load reads and validates the model file at path.
+// Load reads and validates the model file at path, with the values that it keeps in files beside it.
 func Load(path string) (*Model, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -81,7 +81,14 @@ func Load(path string) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the model %s: %w", path, err)
 	}
-	m, err := Parse(b)
+	p, err := unmarshal(b)
+	if err == nil {
+		err = readExternal(p, filepath.Dir(path))
+	}
+	var m *Model
+	if err == nil {
+		m, err = New(p)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s is not a model that can be used: %w", path, err)
 	}
@@ -90,6 +97,14 @@ func Load(path string) (*Model, error) {
 
 // Parse reads and validates the bytes of a model file.
 func Parse(b []byte) (*Model, error) {
+	p, err := unmarshal(b)
+	if err != nil {
+		return nil, err
+	}
+	return New(p)
+}
+
+func unmarshal(b []byte) (*protos.ModelProto, error) {
 	if len(b) > MaxSize {
 		return nil, fmt.Errorf("it is larger than %d bytes, the most that one ONNX file can hold", MaxSize)
 	}
@@ -100,7 +115,7 @@ func Parse(b []byte) (*Model, error) {
 	if err := proto.Unmarshal(b, p); err != nil {
 		return nil, fmt.Errorf("it is not an ONNX file: %w", err)
 	}
-	return New(p)
+	return p, nil
 }
 
 // New validates p and makes it a Model, which owns it from then on.
@@ -114,6 +129,9 @@ func New(p *protos.ModelProto) (*Model, error) {
 
 // Bytes returns the file's content. Equal models give equal bytes.
 func (m *Model) Bytes() ([]byte, error) {
+	if n := proto.Size(m.proto); n > MaxSize {
+		return nil, fmt.Errorf("writing the model: it has %d bytes, and one ONNX file holds at most %d; its values must be written beside it (SaveExternal)", n, MaxSize)
+	}
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.proto)
 	if err != nil {
 		return nil, fmt.Errorf("writing the model: %w", err)
