@@ -24,7 +24,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:     "tensorrt",
-	Version:  1,
+	Version:  2,
 	Computes: true,
 	Doc: "Builds a TensorRT engine (a plan) of a model, with the program trtexec of TensorRT 10 or 11, and measures it. An engine works on the kind of GPU and with the " +
 		"version of TensorRT that built it, so these are part of the stage's identity.\n\n" +
