@@ -37,7 +37,7 @@ func TestLanguageGuide(t *testing.T) {
 	if len(diags) > 0 {
 		t.Fatal(show(diags))
 	}
-	if p.Name != "tour" || len(p.Nodes) != 21 {
+	if p.Name != "tour" || len(p.Nodes) != 27 {
 		t.Errorf("%s has %d stages", p.Name, len(p.Nodes))
 	}
 }
