@@ -9,16 +9,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/darkroom-dev/darkroom/cache"
+	"github.com/darkroom-dev/darkroom/dataset/exporter"
 )
 
 func (a *app) getCommand() *cobra.Command {
 	var force bool
+	var format string
 	cmd := &cobra.Command{
 		Use:   "get ADDRESS.OUTPUT [PATH]",
 		Short: "Copies an artifact out of the cache: a model, a report, a table",
 		Long: `Copies an artifact out of the cache. What to copy is an output of the pipeline, such as train.net.model, or the
 digest of an artifact (its first digits are enough). PATH is a file or folder to make, or an existing folder to put it
-into; without it, the output's own name in the working folder; - writes a file to standard output.`,
+into; without it, the output's own name in the working folder; - writes a file to standard output.
+
+A dataset is copied as the Arrow file that it is. --as writes it as other tools read it: folder (a folder of pictures for
+each class), coco (annotations.json and images) or yolo (data.yaml, images and labels).`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: a.completeOutput,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -27,6 +32,9 @@ into; without it, the output's own name in the working folder; - writes a file t
 				return err
 			}
 			defer f.cache.Close()
+			if format != "" {
+				return a.exportDataset(cmd.Context(), f, format, args[1:], force)
+			}
 			path := f.fileName()
 			if len(args) == 2 {
 				path = args[1]
@@ -49,6 +57,8 @@ into; without it, the output's own name in the working folder; - writes a file t
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "replace what is at PATH")
+	cmd.Flags().StringVar(&format, "as", "", "of a dataset: write it as folder, coco or yolo")
+	_ = cmd.RegisterFlagCompletionFunc("as", cobra.FixedCompletions(exporter.Formats, cobra.ShellCompDirectiveNoFileComp)) // fails for unknown flags alone
 	a.variableFlags(cmd)
 	return cmd
 }
@@ -83,6 +93,16 @@ func (f *found) unreadable(err error) error {
 
 // copyOut makes a private, writable copy of the artifact.
 func (f *found) copyOut(path string, force bool) error {
+	return f.replace(path, force, func(whole string) error {
+		if err := f.cache.Materialize(f.ref, whole, cache.Copy); err != nil {
+			return f.unreadable(err)
+		}
+		return nil
+	})
+}
+
+// replace puts at path what make makes; what is there goes only when that has turned out to be whole.
+func (f *found) replace(path string, force bool, make func(whole string) error) error {
 	_, err := os.Lstat(path)
 	if err == nil && !force {
 		return wrongf("%s is there already; --force replaces it", path)
@@ -90,15 +110,14 @@ func (f *found) copyOut(path string, force bool) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return lackingf("making the folder for %s: %w", path, err)
 	}
-	// What is there goes only when the artifact has turned out to be whole.
 	part, err := os.MkdirTemp(filepath.Dir(path), ".darkroom-get-")
 	if err != nil {
 		return lackingf("making a place beside %s: %w", path, err)
 	}
 	defer os.RemoveAll(part)
 	whole := filepath.Join(part, filepath.Base(path))
-	if err := f.cache.Materialize(f.ref, whole, cache.Copy); err != nil {
-		return f.unreadable(err)
+	if err := make(whole); err != nil {
+		return err
 	}
 	if err := os.RemoveAll(path); err != nil {
 		return lackingf("removing what is at %s: %w", path, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/cache"
 	"github.com/darkroom-dev/darkroom/cmd/live"
+	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/stages"
 	"github.com/darkroom-dev/darkroom/stages/all"
 )
@@ -143,9 +144,21 @@ func (a *app) showLog(f *found) error {
 
 // showArtifact prints one artifact and where it comes from.
 func (a *app) showArtifact(f *found) error {
+	var summary *dataset.Summary
+	if f.ref.Type == artifact.Dataset && !f.ref.Tree {
+		s, err := f.summarize()
+		if err != nil {
+			return err
+		}
+		summary = &s
+	}
 	if a.json {
-		return a.printJSON(map[string]any{"type": f.ref.Type, "digest": f.ref.Digest, "size": f.ref.Size, "folder": f.ref.Tree,
-			"address": f.record.Address, "output": f.output, "key": f.record.Key, "inputs": lineage(f.record.Manifest)})
+		document := map[string]any{"type": f.ref.Type, "digest": f.ref.Digest, "size": f.ref.Size, "folder": f.ref.Tree,
+			"address": f.record.Address, "output": f.output, "key": f.record.Key, "inputs": lineage(f.record.Manifest)}
+		if summary != nil {
+			document["dataset"] = summary
+		}
+		return a.printJSON(document)
 	}
 	a.noteStale(f)
 	table(a.out, "", [][]string{
@@ -155,6 +168,10 @@ func (a *app) showArtifact(f *found) error {
 		{"size", bytesText(f.ref.Size)},
 		{"made by", f.record.Address + ", output " + f.output + ", record " + f.record.Key.Short()},
 	})
+	if summary != nil {
+		fmt.Fprintln(a.out)
+		a.printSummary(*summary)
+	}
 	return nil
 }
 
