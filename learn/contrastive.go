@@ -41,11 +41,20 @@ func (o NTXent) Build(s *Step) (Terms, error) {
 	return Terms{Loss: loss, Output: Differentiate(loss, z)[0], Metrics: []Metric{{AccuracyMetric, right}}}, nil
 }
 
+// Over implements Whole.
+func (o NTXent) Over(values map[string][]float32, n int) (float64, map[string][]float32, map[string]float64, error) {
+	z := values[o.Projection]
+	if n < 4 || n%2 != 0 {
+		return 0, nil, nil, fmt.Errorf("a batch of %d views has no negatives: two views of at least 2 images are needed", n)
+	}
+	loss, gradient, right := NTXentGradient(z, n, len(z)/n, o.Temperature)
+	return loss, map[string][]float32{o.Projection: gradient}, map[string]float64{AccuracyMetric: float64(right)}, nil
+}
+
 // ntXent returns the loss of embeddings (D, N) and how many recognise their partner.
 func ntXent(z *graph.Node, temperature float64) (loss, right *graph.Node) {
 	g, n := z.Graph(), z.Shape().Dimensions[1]
-	norm := graph.Sqrt(graph.AddScalar(graph.ReduceAndKeep(graph.Mul(z, z), graph.ReduceSum, 0), normFloor))
-	unit := graph.Div(z, norm)
+	unit := unitColumns(z)
 	similarity := graph.MulScalar(graph.MatMul(graph.Transpose(unit, 0, 1), unit), 1/temperature) // (N, N)
 	row := graph.Iota(g, shapes.Make(dtypes.Int32, n, n), 0)
 	column := graph.Iota(g, shapes.Make(dtypes.Int32, n, n), 1)
@@ -60,6 +69,85 @@ func ntXent(z *graph.Node, temperature float64) (loss, right *graph.Node) {
 	logs := graph.Add(graph.Log(total), graph.Sub(largest, partner)) // (N, 1)
 	one := graph.ScalarOne(g, z.DType())
 	return graph.MulScalar(graph.ReduceAllSum(logs), 1/float64(n)), graph.ReduceAllSum(graph.Where(graph.GreaterOrEqual(partner, largest), one, zero))
+}
+
+// SimSiam is the loss of Chen and He 2021, "Exploring Simple Siamese Representation Learning": the prediction from one view is to point where
+// the other view's projection does, which is taken as given. Rows i and i+N/2 are two views of one image. It needs no negatives.
+type SimSiam struct {
+	Projection, Prediction string // values of the model's graph, (N, D)
+}
+
+// Identity implements Objective.
+func (o SimSiam) Identity() string { return fmt.Sprintf("simsiam %q %q", o.Projection, o.Prediction) }
+
+// Outputs implements Objective.
+func (o SimSiam) Outputs() []string { return []string{o.Prediction, o.Projection} }
+
+// Inputs implements Objective.
+func (o SimSiam) Inputs() []Input { return nil }
+
+// Build implements Objective. Its metric is the mean deviation of the normalised projections' entries, times √D: it is near 1 while they are
+// spread out, and 0 when all images have collapsed to one point.
+func (o SimSiam) Build(s *Step) (Terms, error) {
+	if s.Batch < 2 || s.Batch%2 != 0 {
+		return Terms{}, fmt.Errorf("a batch of %d images does not hold two views of each", s.Batch)
+	}
+	p, z := s.Outputs[o.Prediction], s.Outputs[o.Projection] // (D, N)
+	target := unitColumns(graph.StopGradient(z))
+	loss := cosineLoss(p, swapHalves(target))
+	n := float64(s.Batch)
+	mean := graph.MulScalar(graph.ReduceAndKeep(target, graph.ReduceSum, 1), 1/n)
+	away := graph.Sub(target, mean)
+	variance := graph.MulScalar(graph.ReduceAndKeep(graph.Mul(away, away), graph.ReduceSum, 1), 1/n) // (D, 1)
+	d := float64(z.Shape().Dimensions[0])
+	spread := graph.MulScalar(graph.ReduceAllSum(graph.Sqrt(graph.AddScalar(variance, normFloor))), n/math.Sqrt(d))
+	return Terms{Loss: loss, Outputs: map[string]*graph.Node{o.Prediction: Differentiate(loss, p)[0]}, Metrics: []Metric{{"spread", spread}}}, nil
+}
+
+// TargetInput is what BYOL takes with each batch.
+const TargetInput = "target"
+
+// BYOL is the loss of Grill et al. 2020, "Bootstrap Your Own Latent", for predictions (N, D) whose batch brings the target network's projections of the
+// same views, in the order of the images, as the input "target": each is compared with that of the other view, rows i and i+N/2.
+type BYOL struct {
+	Prediction string
+	Width      int // D
+}
+
+// Identity implements Objective.
+func (o BYOL) Identity() string { return fmt.Sprintf("byol %q %d", o.Prediction, o.Width) }
+
+// Outputs implements Objective.
+func (o BYOL) Outputs() []string { return []string{o.Prediction} }
+
+// Inputs implements Objective.
+func (o BYOL) Inputs() []Input {
+	return []Input{{Name: TargetInput, Type: dtypes.Float32, Dims: []int{o.Width}}}
+}
+
+// Build implements Objective.
+func (o BYOL) Build(s *Step) (Terms, error) {
+	if s.Batch < 2 || s.Batch%2 != 0 {
+		return Terms{}, fmt.Errorf("a batch of %d images does not hold two views of each", s.Batch)
+	}
+	loss := graph.AddScalar(graph.MulScalar(cosineLoss(s.Output, swapHalves(unitColumns(s.Inputs[TargetInput]))), 2), 2)
+	return Terms{Loss: loss, Output: Differentiate(loss, s.Output)[0]}, nil
+}
+
+// cosineLoss is the mean over the columns of minus the cosine of p and a unit vector, both (D, N).
+func cosineLoss(p, unit *graph.Node) *graph.Node {
+	return graph.MulScalar(graph.ReduceAllSum(graph.Mul(unitColumns(p), unit)), -1/float64(p.Shape().Dimensions[1]))
+}
+
+// unitColumns scales the columns of z (D, N) to length 1.
+func unitColumns(z *graph.Node) *graph.Node {
+	return graph.Div(z, graph.Sqrt(graph.AddScalar(graph.ReduceAndKeep(graph.Mul(z, z), graph.ReduceSum, 0), normFloor)))
+}
+
+// swapHalves exchanges the columns of the first views of z (D, N) with those of the second.
+func swapHalves(z *graph.Node) *graph.Node {
+	n := z.Shape().Dimensions[1]
+	return graph.Concatenate([]*graph.Node{graph.Slice(z, graph.AxisRange(), graph.AxisRange(n/2, n)), graph.Slice(z, graph.AxisRange(), graph.AxisRange(0, n/2))}, 1)
 }
 
 // normFloor keeps the gradient of a vector of zeroes finite.

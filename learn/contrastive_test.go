@@ -11,24 +11,29 @@ import (
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/darkroom-dev/darkroom/learn/cpu"
+	"github.com/darkroom-dev/darkroom/onnx"
 )
 
-// ntXentCase is an answer of testdata/ntxent.py.
-type ntXentCase struct {
-	N, D        int
-	Temperature float64
-	Z           []float64 // (N, D)
-	Loss        float64
-	Gradient    []float64
+// contrastiveCase is an answer of testdata/contrastive.py.
+type contrastiveCase struct {
+	N, D            int
+	Temperature     float64
+	Z, P            []float64 // projections and predictions, (N, D)
+	Loss            float64   // NT-Xent of Z
+	Gradient        []float64
+	SimSiam         float64   `json:"simsiam"`
+	SimSiamGradient []float64 `json:"simsiam_gradient"` // with respect to P
+	BYOL            float64   `json:"byol"`
+	BYOLGradient    []float64 `json:"byol_gradient"` // with respect to P
 }
 
-func ntXentCases(t *testing.T) []ntXentCase {
+func contrastiveCases(t *testing.T) []contrastiveCase {
 	t.Helper()
-	b, err := os.ReadFile("testdata/ntxent.json")
+	b, err := os.ReadFile("testdata/contrastive.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var cases []ntXentCase
+	var cases []contrastiveCase
 	if err := json.Unmarshal(b, &cases); err != nil {
 		t.Fatal(err)
 	}
@@ -50,99 +55,156 @@ func near(t *testing.T, what string, got, want []float64, tolerance float64) {
 	}
 }
 
+func narrow(list []float64) []float32 {
+	out := make([]float32, len(list))
+	for i, v := range list {
+		out[i] = float32(v)
+	}
+	return out
+}
+
+func wide(list []float32) []float64 {
+	out := make([]float64, len(list))
+	for i, v := range list {
+		out[i] = float64(v)
+	}
+	return out
+}
+
+// transposed returns a list (rows, columns) as (columns, rows).
+func transposed(list []float64, rows, columns int) []float64 {
+	out := make([]float64, len(list))
+	for r := range rows {
+		for c := range columns {
+			out[c*rows+r] = list[r*columns+c]
+		}
+	}
+	return out
+}
+
 func TestNTXentOnTheHost(t *testing.T) {
-	for _, c := range ntXentCases(t) {
-		z := make([]float32, len(c.Z))
-		for i, v := range c.Z {
-			z[i] = float32(v)
-		}
-		loss, gradient, _ := NTXentGradient(z, c.N, c.D, c.Temperature)
+	for _, c := range contrastiveCases(t) {
+		loss, gradient, _ := NTXentGradient(narrow(c.Z), c.N, c.D, c.Temperature)
 		near(t, "loss", []float64{loss}, []float64{c.Loss}, 1e-10)
-		wide := make([]float64, len(gradient))
-		for i, v := range gradient {
-			wide[i] = float64(v)
-		}
-		near(t, "gradient", wide, c.Gradient, 1e-6)
+		near(t, "gradient", wide(gradient), c.Gradient, 1e-6)
 	}
 }
 
-func TestNTXentOnDevices(t *testing.T) {
+// The objectives in float64 on GoMLX's own device in Go, and in float32 on ours.
+func TestContrastiveObjectives(t *testing.T) {
+	needLibrary(t)
 	goDevice, err := gobackend.New("")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer goDevice.Finalize()
-	needLibrary(t)
 	runtime, err := cpu.New(cpu.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer runtime.Finalize()
-	for _, c := range ntXentCases(t) {
-		loss, gradient := ntXentOn(t, goDevice, c, func(v float64) any { return v })
-		near(t, "loss in float64", []float64{loss}, []float64{c.Loss}, 1e-10)
-		near(t, "gradient in float64", gradient, c.Gradient, 1e-9)
-		loss, gradient = ntXentOn(t, runtime, c, func(v float64) any { return float32(v) })
-		near(t, "loss on the device", []float64{loss}, []float64{c.Loss}, 1e-5)
-		near(t, "gradient on the device", gradient, c.Gradient, 1e-5)
+	for _, c := range contrastiveCases(t) {
+		for _, o := range []struct {
+			name     string
+			o        Objective
+			of       string // the output that has the gradient
+			loss     float64
+			gradient []float64
+		}{
+			{"NT-Xent", NTXent{"z", c.Temperature}, "z", c.Loss, c.Gradient},
+			{"SimSiam", SimSiam{"z", "p"}, "p", c.SimSiam, c.SimSiamGradient},
+			{"BYOL", BYOL{"p", c.D}, "p", c.BYOL, c.BYOLGradient},
+		} {
+			loss, gradient := build64(t, goDevice, o.o, o.of, c)
+			near(t, o.name+": loss in float64", []float64{loss}, []float64{o.loss}, 1e-10)
+			near(t, o.name+": gradient in float64", gradient, o.gradient, 1e-9)
+			loss, gradient = build32(t, runtime, o.o, o.of, c)
+			near(t, o.name+": loss on the device", []float64{loss}, []float64{o.loss}, 1e-5)
+			near(t, o.name+": gradient on the device", gradient, o.gradient, 1e-5)
+		}
 	}
 }
 
-// ntXentOn computes the loss and its gradient (N, D) on a device in the type that convert gives.
-func ntXentOn(t *testing.T, backend compute.Backend, c ntXentCase, convert func(float64) any) (float64, []float64) {
-	t.Helper()
-	flat := make([]any, len(c.Z)) // (D, N)
-	for i := range c.N {
-		for k := range c.D {
-			flat[k*c.N+i] = convert(c.Z[i*c.D+k])
+// objectiveGraph is the loss and its gradient with respect to an output, as lists; z and p are (D, N), flat.
+func objectiveGraph(t *testing.T, o Objective, of string, c contrastiveCase) func(z, p *graph.Node) []*graph.Node {
+	return func(z, p *graph.Node) []*graph.Node {
+		s := &Step{Graph: z.Graph(), Batch: c.N, Outputs: map[string]*graph.Node{"z": graph.Reshape(z, c.D, c.N), "p": graph.Reshape(p, c.D, c.N)}}
+		s.Inputs = map[string]*graph.Node{TargetInput: s.Outputs["z"]}
+		terms, err := buildTerms(o, s, o.Outputs())
+		if err != nil {
+			t.Fatal(err)
 		}
+		return []*graph.Node{graph.Reshape(terms.Loss, 1), graph.Reshape(terms.Outputs[of], c.D*c.N)}
 	}
-	var argument any
-	if _, ok := flat[0].(float32); ok {
-		argument = typed[float32](flat)
-	} else {
-		argument = typed[float64](flat)
-	}
-	out, err := graph.ExecOnceN(backend, func(x *graph.Node) []*graph.Node {
-		z := graph.Reshape(x, c.D, c.N)
-		loss, _ := ntXent(z, c.Temperature)
-		return []*graph.Node{graph.Reshape(loss, 1), graph.Reshape(Differentiate(loss, z)[0], c.D*c.N)}
-	}, argument)
+}
+
+func build64(t *testing.T, b compute.Backend, o Objective, of string, c contrastiveCase) (float64, []float64) {
+	t.Helper()
+	out, err := graph.ExecOnceN(b, objectiveGraph(t, o, of, c), transposed(c.Z, c.N, c.D), transposed(c.P, c.N, c.D))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var lists [2][]float64
-	for i, o := range out {
-		switch v := o.Value().(type) {
-		case []float32:
-			for _, f := range v {
-				lists[i] = append(lists[i], float64(f))
-			}
-		case []float64:
-			lists[i] = v
-		}
-	}
-	gradient := make([]float64, c.N*c.D)
-	for i := range c.N {
-		for k := range c.D {
-			gradient[i*c.D+k] = lists[1][k*c.N+i]
-		}
-	}
-	return lists[0][0], gradient
+	return out[0].Value().([]float64)[0], transposed(out[1].Value().([]float64), c.D, c.N)
 }
 
-func typed[T any](list []any) []T {
-	out := make([]T, len(list))
-	for i, v := range list {
-		out[i] = v.(T)
+func build32(t *testing.T, b compute.Backend, o Objective, of string, c contrastiveCase) (float64, []float64) {
+	t.Helper()
+	out, err := graph.ExecOnceN(b, objectiveGraph(t, o, of, c), narrow(transposed(c.Z, c.N, c.D)), narrow(transposed(c.P, c.N, c.D)))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out
+	return float64(out[0].Value().([]float32)[0]), transposed(wide(out[1].Value().([]float32)), c.D, c.N)
 }
 
-func TestABatchWithoutNegativesIsRefused(t *testing.T) {
+// A loss over a batch in four micro-batches has the gradients of the batch in one piece: nothing in this network sees other images.
+func TestGradientsOfAWholeBatchInParts(t *testing.T) {
+	needLibrary(t)
+	b := onnx.NewBuilder("projection", 3, 4, 4)
+	x := b.Node("Flatten", "flat", []string{onnx.InputName})
+	x = b.Node("Relu", "relu", []string{b.Node("Gemm", "hidden", []string{x, b.Tensor("hidden.w", []int{48, 6}, noise(288, 0.4, 0.5)), b.Tensor("hidden.b", []int{6}, noise(6, 0.1, 0.5))})})
+	b.Node("Gemm", onnx.OutputName, []string{x, b.Tensor("out.w", []int{6, 5}, noise(30, 0.2, 0.5))})
+	model, err := b.Model(5, onnx.Meta{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, err := cpu.New(cpu.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backend.Finalize()
+	var outcomes []Outcome
+	var gradients []map[string][]float32
+	for _, parts := range []int{1, 4} {
+		m, err := NewMachine(MachineOptions{Backend: backend, Model: model, Channels: 3, Height: 4, Width: 4, Batch: 8, Accumulate: parts, Objective: NTXent{onnx.OutputName, 0.5}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		batch := &Batch{Images: noise(3*4*4*8, 0.3, 1), Indexes: make([]int, 8)}
+		g, out, err := m.Gradients(batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		outcomes, gradients = append(outcomes, out), append(gradients, g)
+	}
+	near(t, "loss", []float64{outcomes[1].Loss}, []float64{outcomes[0].Loss}, 1e-6)
+	if outcomes[0].Metrics[AccuracyMetric] != outcomes[1].Metrics[AccuracyMetric] {
+		t.Errorf("metrics %v and %v", outcomes[0].Metrics, outcomes[1].Metrics)
+	}
+	for name := range gradients[0] {
+		near(t, "gradient of "+name, wide(gradients[1][name]), wide(gradients[0][name]), 1e-5)
+	}
+}
+
+func TestBatchesWithoutPairsAreRefused(t *testing.T) {
 	for _, n := range []int{2, 5} {
 		if _, err := (NTXent{"projection", 0.5}).Build(&Step{Batch: n}); err == nil {
-			t.Errorf("a batch of %d views was accepted", n)
+			t.Errorf("NT-Xent took a batch of %d views", n)
+		}
+	}
+	for _, o := range []Objective{SimSiam{"z", "p"}, BYOL{"p", 4}} {
+		if _, err := o.Build(&Step{Batch: 3}); err == nil {
+			t.Errorf("%s took a batch of 3", o.Identity())
 		}
 	}
 }

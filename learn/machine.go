@@ -164,6 +164,37 @@ func (m *Machine) Step(b *Batch, rate float64) (Outcome, error) {
 	return out, m.Update(rate)
 }
 
+// gather adds the gradient of a loss over the whole batch to the sums: values of each micro-batch, the loss over all of them, and each micro-batch
+// once more for its gradients.
+func (m *Machine) gather(b *Batch, o Whole) (Outcome, error) {
+	n := m.microBatch()
+	values := map[string][]float32{}
+	for number := range m.o.Accumulate {
+		part, err := m.Values(b.part(number, m.o.Accumulate), true, m.names...)
+		if err != nil {
+			return Outcome{}, fmt.Errorf("micro-batch %d of a training step: %w", number+1, err)
+		}
+		for name, v := range part {
+			values[name] = append(values[name], v...)
+		}
+	}
+	loss, gradients, metrics, err := o.Over(values, m.o.Batch)
+	if err != nil {
+		return Outcome{}, err
+	}
+	for number := range m.o.Accumulate {
+		part := map[string][]float32{}
+		for name, g := range gradients {
+			width := len(g) / m.o.Batch
+			part[name] = g[number*n*width : (number+1)*n*width]
+		}
+		if err := m.Pull(b.part(number, m.o.Accumulate), part); err != nil {
+			return Outcome{}, fmt.Errorf("micro-batch %d of a training step: %w", number+1, err)
+		}
+	}
+	return Outcome{Loss: loss, Metrics: metrics}, nil
+}
+
 // step trains on the batch that is loaded.
 func (m *Machine) step(rate float64) (Outcome, error) {
 	p, err := m.program("train", m.buildTrain)
@@ -185,6 +216,9 @@ func (m *Machine) step(rate float64) (Outcome, error) {
 func (m *Machine) accumulate(b *Batch) (Outcome, error) {
 	if err := m.needSums(); err != nil {
 		return Outcome{}, err
+	}
+	if whole, ok := m.o.Objective.(Whole); ok && m.o.Accumulate > 1 {
+		return m.gather(b, whole)
 	}
 	p, err := m.program("gradient", m.buildGradient)
 	if err != nil {

@@ -23,6 +23,16 @@ type Objective interface {
 	Build(s *Step) (Terms, error)
 }
 
+// Whole is an objective whose loss is over all images of a batch at once, so that it is not the mean of those of micro-batches. Over computes it
+// here, from values that passed through the model in micro-batches, and the gradients then pass back in micro-batches (Gao et al. 2021, "Scaling Deep
+// Contrastive Learning Batch Size under Memory Limited Setup"): the batch of the loss may be larger than what fits into memory.
+type Whole interface {
+	Objective
+	// Over returns the loss of a batch of n images, from the values that Outputs names, in ONNX's order (N, …), with its gradients with respect to them
+	// and the metrics, summed over the images.
+	Over(values map[string][]float32, n int) (loss float64, gradients map[string][]float32, metrics map[string]float64, err error)
+}
+
 // The inputs that a batch of a labelled dataset brings.
 const (
 	LabelsInput  = "labels"  // int32, (N): the class

@@ -16,6 +16,17 @@ type Batch struct {
 	Indexes []int                // (N): what BatchSource.ID names
 }
 
+// part returns the images of micro-batch number of as many equal ones, without what else comes with the batch.
+func (b *Batch) part(number, parts int) *Batch {
+	n := len(b.Indexes)
+	size := n / parts
+	out := &Batch{Images: make([]float32, 0, len(b.Images)/parts), Indexes: b.Indexes[number*size : (number+1)*size]}
+	for row := range len(b.Images) / n {
+		out.Images = append(out.Images, b.Images[row*n+number*size:row*n+(number+1)*size]...)
+	}
+	return out
+}
+
 // BatchSource gives the batches of a training.
 type BatchSource interface {
 	// Identity is a text with everything that changes the batches besides the training's own data and seed.
