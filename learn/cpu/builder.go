@@ -81,6 +81,13 @@ type value struct {
 	// narrow, when not nil, has the same rank and elements before they were repeated along axes of size 1. Operators that
 	// broadcast by themselves read it, so that the repeated copy is never made.
 	narrow *value
+	// reverse, when not nil, says what this is the reverse of. Kernels read that the other way round.
+	reverse *reversal
+}
+
+type reversal struct {
+	of   *value
+	axes []int
 }
 
 // Name returns the main function's name.

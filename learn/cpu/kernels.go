@@ -20,16 +20,16 @@ func (f *Function) kernelConvolution(x, w *value, shape shapes.Shape, axes compu
 	}
 	switch {
 	case chwn(axes):
-		// (H, W, I, O) of the kernel's axes, wherever they are.
+		// (H, W, I, O) of the kernel's axes, wherever they are and whichever way round.
+		w, start, ks := unreversed(w)
 		kd := w.shape.Dimensions
-		ks := steps(kd)
 		kh, kw := axes.KernelSpatial[0], axes.KernelSpatial[1]
 		if kd[kh]*kd[kw] > maxTaps {
 			return nil
 		}
 		g := geometry(x.shape.Dimensions, shape.Dimensions[0], kd[kh], kd[kw], shape.Dimensions[1], shape.Dimensions[2])
 		g = append(g, p.strides[0], p.strides[1], p.kernelDilations[0], p.kernelDilations[1], p.paddings[0][0], p.paddings[1][0], p.inputDilations[0], p.inputDilations[1])
-		g = append(g, ks[axes.KernelOutputChannels], ks[axes.KernelInputChannels], ks[kh], ks[kw])
+		g = append(g, ks[axes.KernelOutputChannels], ks[axes.KernelInputChannels], ks[kh], ks[kw], start)
 		return f.emitKernel("Convolution", []shapes.Shape{shape}, []*value{x, w}, g...)[0]
 	case kernelGradientCHWN(axes) && p.inputDilations[0]*p.inputDilations[1] == 1:
 		// The reverse convolution's stride is the taps' dilation, its dilation the stride over the image.
@@ -41,7 +41,7 @@ func (f *Function) kernelConvolution(x, w *value, shape shapes.Shape, axes compu
 		v := w.shape.Dimensions
 		g := geometry(x.shape.Dimensions, v[0], d[kh], d[kw], v[1], v[2])
 		g = append(g, p.kernelDilations[0], p.kernelDilations[1], p.strides[0], p.strides[1], p.paddings[0][0], p.paddings[1][0], 1, 1)
-		g = append(g, s[axes.OutputChannels], s[axes.OutputBatch], s[kh], s[kw])
+		g = append(g, s[axes.OutputChannels], s[axes.OutputBatch], s[kh], s[kw], 0)
 		return f.emitKernel("KernelGradient", []shapes.Shape{shape}, []*value{x, w}, append(g, d...)...)[0]
 	}
 	return nil
@@ -50,6 +50,20 @@ func (f *Function) kernelConvolution(x, w *value, shape shapes.Shape, axes compu
 // geometry begins what a convolution is told, for images (I, H, W, N): the fields of dk_plane in kernels.h, in order.
 func geometry(x []int, o, kh, kw, ho, wo int) []int {
 	return []int{x[0], x[1], x[2], x[3], o, kh, kw, ho, wo}
+}
+
+// unreversed returns what v is the reverse of, where v's first element lies in it, and how far apart v's elements along each axis lie, so
+// that nothing has to be reversed in memory.
+func unreversed(v *value) (of *value, start int, apart []int) {
+	if v.reverse == nil {
+		return v, 0, steps(v.shape.Dimensions)
+	}
+	apart = steps(v.shape.Dimensions)
+	for _, axis := range v.reverse.axes {
+		start += (v.shape.Dimensions[axis] - 1) * apart[axis]
+		apart[axis] = -apart[axis]
+	}
+	return v.reverse.of, start, apart
 }
 
 // steps returns how far apart the elements along each axis lie.

@@ -147,7 +147,9 @@ func (f *Function) reverse(v *value, axes ...int) *value {
 	for _, axis := range axes {
 		from, to, steps = append(from, -1), append(to, -v.shape.Dimensions[axis]-1), append(steps, -1)
 	}
-	return f.emit("Slice", v.shape, []*value{v, f.integers(from...), f.integers(to...), f.integers(axes...), f.integers(steps...)})
+	turned := f.emit("Slice", v.shape, []*value{v, f.integers(from...), f.integers(to...), f.integers(axes...), f.integers(steps...)})
+	turned.reverse = &reversal{v, axes}
+	return turned
 }
 
 // Pad returns x with fillValue before, after and between its elements. Negative padding cuts off.

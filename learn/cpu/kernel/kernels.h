@@ -9,10 +9,10 @@
 typedef struct {
 	int64_t I, H, W, N, O, KH, KW, Ho, Wo;
 	int64_t sh, sw, dh, dw, ph, pw, ih, iw;
-	int64_t ko, ki, kh, kw; // strides of the kernel's axes, in elements
+	int64_t ko, ki, kh, kw, k0; // strides of the kernel's axes and where it begins, in elements
 } dk_plane;
 
-#define DK_PLANE_INTS 21
+#define DK_PLANE_INTS 22
 
 // dk_threads runs fn for every task from 0 on, on some threads, in any order.
 typedef struct dk_threads {
@@ -33,6 +33,9 @@ typedef struct {
 } dk_kernels;
 
 extern const dk_kernels dk_kernels_avx512, dk_kernels_avx2, dk_kernels_baseline;
+
+float *dk_take(int64_t floats);
+void dk_give(float *memory);
 
 const dk_kernels *dk_select(void);
 const char *dk_isa(void);
