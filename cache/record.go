@@ -32,6 +32,7 @@ type Record struct {
 	TookS    float64                 `json:"took_s"`
 	Host     string                  `json:"host"`
 	Runner   string                  `json:"runner"`
+	On       []string                `json:"on,omitempty"` // what it had for itself: the GPUs, by name and UUID, with driver and plugin
 	Attempts int                     `json:"attempts"`
 	Log      artifact.Ref            `json:"log,omitzero"`
 	Reasons  []Reason                `json:"reasons,omitempty"`
@@ -96,6 +97,7 @@ type RunStage struct {
 	Key     artifact.Digest `json:"key,omitempty"`
 	Reasons []Reason        `json:"reasons,omitempty"`
 	Error   string          `json:"error,omitempty"`
+	Waiting string          `json:"waiting,omitempty"` // what it waits for outside of its run, while it is running
 	TookS   float64         `json:"took_s,omitempty"`
 }
 

@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/big"
 	"sort"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/darkroom-dev/darkroom/engine"
+	"github.com/darkroom-dev/darkroom/stages"
 )
 
 const (
@@ -112,28 +112,13 @@ func (b *nodeBuilder) resources(n *hclsyntax.Block) {
 	}
 }
 
-var sizeUnits = map[string]float64{
-	"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
-	"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
-}
-
 // parseSize reads an amount of memory in bytes.
 func parseSize(v cty.Value) (int64, error) {
 	text, err := toText(v)
 	if err != nil {
 		return 0, fmt.Errorf("this is %s", typeWords(v))
 	}
-	trimmed := strings.TrimSpace(text)
-	digits := strings.TrimRight(trimmed, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-	unit, known := sizeUnits[strings.ToUpper(trimmed[len(digits):])]
-	n, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
-	if err != nil || !known {
-		return 0, fmt.Errorf("%q is not", text)
-	}
-	if bytes := n * unit; bytes >= 1 && bytes < math.MaxInt64 {
-		return int64(bytes), nil
-	}
-	return 0, fmt.Errorf("%q is not an amount that a machine can have", text)
+	return stages.ParseSize(text)
 }
 
 func (b *nodeBuilder) retry(n *hclsyntax.Block) {

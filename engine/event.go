@@ -28,6 +28,7 @@ type Event struct {
 	Took     float64                 `json:"took_s,omitempty"` // seconds
 
 	Error    string           `json:"error,omitempty"`
+	Waiting  string           `json:"waiting,omitempty"` // what for
 	Problems []stages.Problem `json:"problems,omitempty"`
 
 	Finished *Finished `json:"-"` // of the last event: written flat, see MarshalJSON
@@ -61,6 +62,7 @@ const (
 	EventRequirementFailed = "requirement_failed"
 	EventBlobDamaged       = "blob_damaged"
 	EventWaitingForLease   = "waiting_for_lease"
+	EventWaitingForDevice  = "waiting_for_device"
 	EventFinished          = "finished"
 )
 

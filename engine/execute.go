@@ -85,7 +85,17 @@ func (x *execution) attempts(ctx context.Context) (*cache.Record, error) {
 
 // attempt runs the stage once and commits its record. Everything it makes on the way lies in one folder.
 func (x *execution) attempt(ctx context.Context, attempt int) (*cache.Record, error) {
-	started := time.Now()
+	lease, err := x.lease(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var on []string
+	place := place(x.res.runner)
+	if lease != nil {
+		defer lease.Release()
+		place, on = lease, lease.On()
+	}
+	started := time.Now() // what it waited for a device is no part of it
 	store := x.run.o.Cache
 	dir, err := store.TempDir("stage-*")
 	if err != nil {
@@ -98,7 +108,7 @@ func (x *execution) attempt(ctx context.Context, attempt int) (*cache.Record, er
 	}
 	c := newCollector(x)
 	defer c.release()
-	if err := x.work(ctx, job, c); err != nil {
+	if err := x.work(ctx, place, job, c); err != nil {
 		return nil, err
 	}
 	if err := x.inputsUnchanged(); err != nil {
@@ -119,7 +129,7 @@ func (x *execution) attempt(ctx context.Context, attempt int) (*cache.Record, er
 	host, _ := os.Hostname() // a name for people; "" does as well
 	rec := &cache.Record{Key: x.res.key, Kind: x.res.node.Kind.Name, Manifest: x.res.manifest.Text(), Pipeline: x.run.p.Name, Address: x.res.node.ID,
 		Outputs: outputs, Values: values, Measured: measured, Device: x.res.device, Started: started.UTC(), TookS: time.Since(started).Seconds(),
-		Host: host, Runner: x.res.runner.Name(), Attempts: attempt, Log: log, Reasons: toStored(x.reasons)}
+		Host: host, Runner: x.res.runner.Name(), On: on, Attempts: attempt, Log: log, Reasons: toStored(x.reasons)}
 	if err := store.PutRecord(rec); err != nil {
 		return nil, err
 	}
@@ -129,13 +139,13 @@ func (x *execution) attempt(ctx context.Context, attempt int) (*cache.Record, er
 }
 
 // work has the runner execute the job, within the stage's timeout.
-func (x *execution) work(ctx context.Context, job *stages.Job, c *collector) error {
+func (x *execution) work(ctx context.Context, place place, job *stages.Job, c *collector) error {
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if t := x.res.node.Timeout; t > 0 {
 		limited, cancel = context.WithTimeout(ctx, t)
 	}
 	defer cancel()
-	err := x.res.runner.Run(limited, job, c)
+	err := place.Run(limited, job, c)
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {
 		return fmt.Errorf("it did not finish within its timeout of %s", x.res.node.Timeout)
 	}

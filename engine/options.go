@@ -42,26 +42,63 @@ func (o Options) threads(n *Node) int {
 	return runtime.NumCPU()
 }
 
-// runner returns the runner that n asks for.
-func (o Options) runner(n *Node) (Runner, error) {
+// gpuRunner is the type of the runner that a stage gets which asks for a GPU and names none.
+const gpuRunner = "gpu"
+
+// runner returns the runner that n asks for. compute is what the stage says of where it computes; nil: nothing.
+func (o Options) runner(n *Node, compute *stages.Compute) (Runner, error) {
 	names := []string{"local"}
-	if n.Runner.Type != "" {
+	switch {
+	case n.Runner.Type != "":
 		names = []string{n.Runner.Type + "." + n.Runner.Name, n.Runner.Type}
+	case compute != nil && compute.Device == stages.CUDA:
+		names = []string{gpuRunner}
 	}
 	for _, name := range names {
 		if r := o.Runners[name]; r != nil {
+			if c, ok := r.(Configured); ok {
+				return r, c.Check()
+			}
 			return r, nil
 		}
 	}
 	return nil, stages.Problemf("runner", "Runner not available", "This darkroom has no runner of the type %q. Leave `runner` out to run the stage on this machine.", names[len(names)-1])
 }
 
-// CheckRunners returns what is wrong with the runners that the stages of p ask for, in the order of the stages, so that a
-// pipeline can be refused before it is planned. The claims of a stage are checked by the plan, which knows its device.
+// wanted is the device class that n asks for: its backend, precision and threads.
+func (o Options) wanted(n *Node, compute *stages.Compute, runner Runner) (stages.Device, error) {
+	want := stages.Device{Backend: stages.CPU, Precision: stages.FP32, Threads: o.threads(n)}
+	if compute != nil {
+		want.Precision = compute.Precision
+		if want.Backend = compute.Device; want.Backend == "" {
+			want.Backend = runner.Backend()
+		}
+	}
+	if want.Backend == stages.CPU && want.Precision != stages.FP32 {
+		return want, stages.NarrowOnCPU(want.Precision)
+	}
+	return want, nil
+}
+
+// computeOf is what n says of where it computes; nil while that waits for values, and where it says nothing.
+func computeOf(n *Node) *stages.Compute {
+	if n.Schema == nil || n.Binder != nil {
+		return nil
+	}
+	return n.Schema.Compute
+}
+
+// CheckRunners returns what is wrong with the runners that the stages of p ask for and with what they want to compute on there, in the order of
+// the stages, so that a pipeline can be refused before it is planned. What this machine lacks of it is found by the plan.
 func (o Options) CheckRunners(p *Pipeline) []*StageError {
 	var out []*StageError
 	for _, n := range p.Nodes {
-		if _, err := o.runner(n); err != nil {
+		compute := computeOf(n)
+		runner, err := o.runner(n, compute)
+		if err == nil {
+			_, err = o.wanted(n, compute, runner)
+		}
+		if err != nil {
 			out = append(out, stageError(n.ID, err))
 		}
 	}

@@ -81,7 +81,7 @@ func newPlan(ctx context.Context, p *Pipeline, g *graph, r *resolver) (*Plan, er
 		step := Step{Node: n}
 		if waits := unknown(g, i, done); len(waits) > 0 {
 			step.Action, step.Reasons = Undecided, waits
-			errs = append(errs, checkSources(r, n)...)
+			errs = append(errs, checkUndecided(r, n)...)
 			if r.forced(n) {
 				step.Action, step.Reasons = Execute, []Reason{forceReason(n)}
 			}
@@ -129,8 +129,9 @@ func unknown(g *graph, i int, done map[string]*outcome) []Reason {
 	return out
 }
 
-// checkSources finds missing sources of a stage that is not decided yet, before anything runs.
-func checkSources(r *resolver, n *Node) (errs []error) {
+// checkUndecided finds what will stop a stage that is not decided yet, before anything runs: missing sources, and a runner or a device that
+// this machine does not have.
+func checkUndecided(r *resolver, n *Node) (errs []error) {
 	for _, e := range n.Inputs {
 		if e.IsSource() {
 			if _, err := r.source(e.Source); err != nil {
@@ -138,10 +139,27 @@ func checkSources(r *resolver, n *Node) (errs []error) {
 			}
 		}
 	}
-	if _, err := r.o.runner(n); err != nil {
+	if err := r.checkPlace(n); err != nil {
 		errs = append(errs, stageError(n.ID, err))
 	}
 	return errs
+}
+
+// checkPlace finds out whether the stage can have the runner and the device that it asks for, as far as that does not wait for values.
+func (r *resolver) checkPlace(n *Node) error {
+	if n.Schema == nil || n.Binder != nil {
+		_, err := r.o.runner(n, nil)
+		return err
+	}
+	runner, err := r.o.runner(n, n.Schema.Compute)
+	if err != nil {
+		return err
+	}
+	out := &resolved{node: n, schema: n.Schema, runner: runner}
+	if err := r.bindDevice(out); err != nil {
+		return err
+	}
+	return claim(out)
 }
 
 // forced reports whether n is to run whatever is known.

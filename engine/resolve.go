@@ -40,32 +40,41 @@ type resolved struct {
 	runner    Runner
 }
 
+// deviceChoice is what a device class follows from.
+type deviceChoice struct {
+	runner Runner
+	want   stages.Device
+}
+
 // resolver makes keys. It digests every source once; it is used by one goroutine.
 type resolver struct {
 	p       *Pipeline
 	o       Options
 	sources map[string]*cache.Source
-	devices map[string]stages.Device // by runner and threads
+	devices map[deviceChoice]stages.Device
 }
 
 func newResolver(p *Pipeline, o Options) *resolver {
-	return &resolver{p: p, o: o, sources: map[string]*cache.Source{}, devices: map[string]stages.Device{}}
+	return &resolver{p: p, o: o, sources: map[string]*cache.Source{}, devices: map[deviceChoice]stages.Device{}}
 }
 
 // resolve makes the manifest and the key of n, all of whose upstream stages are in done.
 func (r *resolver) resolve(n *Node, done map[string]*outcome) (*resolved, error) {
 	out := &resolved{node: n, args: n.Args, schema: n.Schema}
 	var err error
-	if out.runner, err = r.o.runner(n); err != nil {
-		return nil, err
-	}
 	if out.inputs, err = r.bindInputs(n, done); err != nil {
 		return nil, err
 	}
 	if err := r.bindArgs(out, done); err != nil {
 		return nil, err
 	}
+	if out.runner, err = r.o.runner(n, out.schema.Compute); err != nil {
+		return nil, err
+	}
 	if err := r.bindDevice(out); err != nil {
+		return nil, err
+	}
+	if err := claim(out); err != nil {
 		return nil, err
 	}
 	m := &Manifest{Kind: n.Kind.Name, Version: n.Kind.Version, Args: stages.Fields(n.Kind.New(), out.args), Device: out.device}
@@ -167,35 +176,56 @@ func (r *resolver) bindArgs(out *resolved, done map[string]*outcome) error {
 	return nil
 }
 
-// bindDevice fills the device of a kind that computes, and what the stage claims of its runner.
+// bindDevice fills the device of a kind that computes.
 func (r *resolver) bindDevice(out *resolved) error {
-	n, has := out.node, out.runner.Capacity()
+	n := out.node
 	out.resources = n.Resources
 	threads := 1
 	if n.Kind.Computes {
-		threads = r.o.threads(n)
-		id := fmt.Sprintf("%s %d", out.runner.Name(), threads)
-		d, ok := r.devices[id]
+		want, err := r.o.wanted(n, out.schema.Compute, out.runner)
+		if err != nil {
+			return err
+		}
+		threads = want.Threads
+		choice := deviceChoice{out.runner, want}
+		d, ok := r.devices[choice]
 		if !ok {
-			var err error
-			if d, err = out.runner.Device(threads); err != nil {
+			var problem stages.Problem
+			if d, err = out.runner.Device(want); errors.As(err, &problem) {
+				return err
+			} else if err != nil {
 				return fmt.Errorf("the compute device of the %s runner: %w", out.runner.Name(), err)
 			}
-			r.devices[id] = d
+			r.devices[choice] = d
 		}
 		out.device = d
 	}
 	if out.resources.CPUs == 0 {
 		// More threads than cores is slow, not wrong.
-		out.resources.CPUs = max(1, min(threads, has.CPUs))
+		out.resources.CPUs = max(1, min(threads, out.runner.Capacity().CPUs))
 	}
-	want := out.resources
+	return nil
+}
+
+// claim completes what the stage takes of its runner, and refuses what the runner will never have.
+func claim(out *resolved) error {
+	if l, ok := out.runner.(Leaser); ok {
+		var err error
+		if out.resources, err = l.Claim(out.resources); err != nil {
+			return err
+		}
+	}
+	want, has := out.resources, out.runner.Capacity()
 	for _, c := range []struct {
 		what      string
 		want, has int64
 	}{{"cpus", int64(want.CPUs), int64(has.CPUs)}, {"memory", want.Memory, has.Memory}, {"gpus", int64(want.GPUs), int64(has.GPUs)}} {
 		if c.want > c.has {
-			return stages.Problemf("resources", "More than the runner has", "The stage asks for %s = %d, but the %s runner has %d in all, so it would wait for ever.", c.what, c.want, out.runner.Name(), c.has)
+			hint := ""
+			if c.what == "gpus" && out.runner.Name() != gpuRunner {
+				hint = " GPUs are leased by a runner of the type \"gpu\": write runner = runner.gpu.NAME, and a block runner \"gpu\" \"NAME\" {}."
+			}
+			return stages.Problemf("resources", "More than the runner has", "The stage asks for %s = %d, but the %s runner has %d in all, so it would wait for ever.%s", c.what, c.want, out.runner.Name(), c.has, hint)
 		}
 	}
 	return nil

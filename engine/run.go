@@ -73,10 +73,11 @@ type run struct {
 	resolver *resolver
 	stages   []*stage
 	done     map[string]*outcome
-	pools    map[string]*stages.Resources // what is free, by runner name
+	pools    map[Runner]*stages.Resources // what is free
 	used     int                          // stages that run now
 	inflight map[artifact.Digest]bool
 	finished chan completion
+	waits    waits
 	log      *cache.RunLog
 	events   *emitter
 	start    time.Time
@@ -118,8 +119,8 @@ func Run(ctx context.Context, p *Pipeline, o Options) (*Result, error) {
 		return nil, err
 	}
 	defer share.Release()
-	r := &run{ctx: ctx, p: p, o: o, g: g, resolver: newResolver(p, o), done: map[string]*outcome{}, pools: map[string]*stages.Resources{},
-		inflight: map[artifact.Digest]bool{}, finished: make(chan completion), events: &emitter{to: o.Events}, start: start}
+	r := &run{ctx: ctx, p: p, o: o, g: g, resolver: newResolver(p, o), done: map[string]*outcome{}, pools: map[Runner]*stages.Resources{},
+		inflight: map[artifact.Digest]bool{}, finished: make(chan completion), waits: newWaits(), events: &emitter{to: o.Events}, start: start}
 	plan, err := newPlan(ctx, p, g, r.resolver)
 	if err != nil {
 		return nil, err
@@ -173,7 +174,14 @@ func (r *run) await() completion {
 			r.store()
 		}
 	}
-	return <-r.finished
+	for {
+		select {
+		case c := <-r.finished:
+			return c
+		case <-r.waits.changed:
+			r.store()
+		}
+	}
 }
 
 // decideAll decides every waiting stage whose needs are over, in topological order, so that one pass is enough.
@@ -267,7 +275,7 @@ func (r *run) take(c completion) {
 	s := r.stages[c.index]
 	r.used--
 	delete(r.inflight, s.Key)
-	pool := r.pools[s.res.runner.Name()]
+	pool := r.pools[s.res.runner]
 	pool.CPUs, pool.Memory, pool.GPUs = pool.CPUs+s.res.resources.CPUs, pool.Memory+s.res.resources.Memory, pool.GPUs+s.res.resources.GPUs
 	switch {
 	case r.ctx.Err() != nil && c.record == nil:
@@ -370,6 +378,9 @@ func (r *run) runStages() []cache.RunStage {
 		rs := cache.RunStage{Address: s.Node.ID, Kind: s.Node.Kind.Name, State: string(s.State), Key: s.Key, Reasons: toStored(s.Reasons)}
 		if s.State == Ready {
 			rs.State = string(Waiting)
+		}
+		if s.State == Running {
+			rs.Waiting = r.waits.of(s.Node.ID)
 		}
 		if s.Err != nil {
 			rs.Error = s.Err.Error()

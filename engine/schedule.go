@@ -41,11 +41,11 @@ func (r *run) startReady() (started bool) {
 
 // claim takes what a stage needs out of its runner's pool, or nothing.
 func (r *run) claim(res *resolved) bool {
-	pool := r.pools[res.runner.Name()]
+	pool := r.pools[res.runner]
 	if pool == nil {
 		has := res.runner.Capacity()
 		pool = &has
-		r.pools[res.runner.Name()] = pool
+		r.pools[res.runner] = pool
 	}
 	want := res.resources
 	if want.CPUs > pool.CPUs || want.Memory > pool.Memory || want.GPUs > pool.GPUs {

@@ -84,6 +84,11 @@ func (s *Schema) decode(d Declarer, args Args, connected map[string]bool, prefix
 		}
 	}
 	problems = append(problems, s.decodeBlocks(args.Blocks, prefix)...)
+	if s.Compute != nil && !HasErrors(problems) {
+		for _, p := range s.Compute.Check() {
+			report(p.Arg, p)
+		}
+	}
 	if c, ok := d.(Checker); ok && !HasErrors(problems) {
 		for _, p := range c.Check() {
 			report(p.Arg, p)

@@ -12,9 +12,9 @@ import (
 // Device is the device class of a stage that computes: everything about the machine that can change the bits.
 type Device struct {
 	Backend   string `json:"backend"`   // cpu, cuda
-	Version   string `json:"version"`   // of the backend's library, "onnxruntime 1.30.0"
-	ISA       string `json:"isa"`       // the instruction class that its kernels choose by, "avx512_vnni"
-	Precision string `json:"precision"` // fp32
+	Version   string `json:"version"`   // of the backend's library, "onnxruntime 1.30.0"; of cuda also of the driver
+	ISA       string `json:"isa"`       // what its kernels choose by: the instruction class, "avx512_vnni", or the GPU
+	Precision string `json:"precision"` // fp32, bf16, fp16
 	Threads   int    `json:"threads"`   // of the compute library; at least 1
 }
 

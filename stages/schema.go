@@ -21,6 +21,8 @@ type Schema struct {
 	// LocalPaths says that expressions of the stage may use input.NAME and output.NAME, the fixed relative paths
 	// in/NAME and out/NAME (exec).
 	LocalPaths bool
+	// Compute is set by a kind that can compute on a GPU, and holds what the stage asks for once it is decoded.
+	Compute *Compute
 
 	names map[string]bool
 }

@@ -152,7 +152,7 @@ func (a *app) checkLinks() finding {
 	return f
 }
 
-// checkGPUs lists the GPUs. They are never needed, and stages do not compute on them yet, so none is no fault.
+// checkGPUs lists the GPUs, and says whether stages can compute on them. They are never needed, so none is no fault.
 func checkGPUs(ctx context.Context) []finding {
 	devices, err := gpu.List(ctx)
 	switch {
@@ -170,7 +170,7 @@ func checkGPUs(ctx context.Context) []finding {
 			memory = fmt.Sprintf("%s, %s free", bytesText(d.Memory), bytesText(d.Free))
 		}
 		out = append(out, finding{Name: fmt.Sprintf("GPU %d", i), OK: true,
-			Detail: fmt.Sprintf("%s, %s, driver %s, %s; stages of darkroom's own compute on the processor all the same", d.Name, memory, d.Driver, d.UUID)})
+			Detail: fmt.Sprintf("%s, %s, driver %s, %s", d.Name, memory, d.Driver, d.UUID)})
 	}
-	return out
+	return append(out, checkCUDA(devices))
 }

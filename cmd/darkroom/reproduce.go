@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 
@@ -37,13 +38,22 @@ and says of every output whether the bytes are identical. HASH may be the first 
 				}
 				defer os.RemoveAll(dir)
 			}
-			o, err := engineOptions(c)
+			o, err := engineOptions(c, nil)
 			if err != nil {
 				return err
 			}
+			load := func(sources map[string][]byte, variables map[string]any, dir string) (*engine.Pipeline, error) {
+				p, err := a.loadSources(sources, variables, dir)
+				if err != nil {
+					return nil, err
+				}
+				own, err := runners(p)
+				maps.Copy(o.Runners, own)
+				return p, err
+			}
 			watch := a.reproduceWatcher(len(x.Stages))
 			o.Events = watch.event
-			result, err := engine.Reproduce(cmd.Context(), x, a.loadSources, dir, o)
+			result, err := engine.Reproduce(cmd.Context(), x, load, dir, o)
 			watch.close()
 			if err != nil {
 				return a.engineFailure(nil, err)

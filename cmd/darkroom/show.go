@@ -32,6 +32,7 @@ type recordJSON struct {
 	Device   *stages.Device          `json:"device"`
 	Host     string                  `json:"host"`
 	Runner   string                  `json:"runner"`
+	On       []string                `json:"on,omitempty"` // GPUs that it had
 	Attempts int                     `json:"attempts"`
 	Reasons  []cache.Reason          `json:"reasons"`
 	Manifest string                  `json:"manifest"`
@@ -107,7 +108,7 @@ func (a *app) showFound(f *found, log, manifest bool) error {
 func recordDocument(f *found) recordJSON {
 	r := f.record
 	doc := recordJSON{Address: r.Address, Key: r.Key, Kind: r.Kind, Pipeline: r.Pipeline, Current: !f.stale, Outputs: r.Outputs,
-		Values: r.Values, Measured: r.Measured, Started: r.Started, TookS: r.TookS, Host: r.Host, Runner: r.Runner, Attempts: r.Attempts,
+		Values: r.Values, Measured: r.Measured, Started: r.Started, TookS: r.TookS, Host: r.Host, Runner: r.Runner, On: r.On, Attempts: r.Attempts,
 		Reasons: r.Reasons, Manifest: r.Manifest}
 	if !r.Device.IsZero() {
 		doc.Device = &r.Device
@@ -197,6 +198,9 @@ func (a *app) printRecord(r *cache.Record) {
 	}
 	if !r.Device.IsZero() {
 		rows = append(rows, []string{"device", fmt.Sprintf("%s, %s, %s, %s, %s", r.Device.Backend, r.Device.Version, r.Device.ISA, r.Device.Precision, plural(r.Device.Threads, "thread"))})
+	}
+	for _, on := range r.On {
+		rows = append(rows, []string{"on", on})
 	}
 	if r.Attempts > 1 {
 		rows = append(rows, []string{"attempts", fmt.Sprint(r.Attempts)})

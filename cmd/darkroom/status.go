@@ -76,6 +76,9 @@ func (a *app) printRun(r *cache.Run) {
 		if s.TookS > 0 {
 			took = secondsText(s.TookS)
 		}
+		if s.Waiting != "" && state == "running" {
+			took = "waits for " + s.Waiting
+		}
 		rows = append(rows, []string{s.Address, a.stateText(state), took})
 	}
 	table(a.out, "  ", rows)

@@ -52,7 +52,7 @@ func (a *app) validateCommand() *cobra.Command {
 
 // runnerDiagnostics says which stages ask for a runner that this darkroom does not have; the language does not know them.
 func runnerDiagnostics(p *engine.Pipeline) (dsl.Diagnostics, error) {
-	o, err := engineOptions(nil)
+	o, err := engineOptions(nil, p)
 	if err != nil {
 		return nil, err
 	}

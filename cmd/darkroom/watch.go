@@ -187,6 +187,8 @@ func (a *app) eventLines(e engine.Event, verbose bool) []string {
 		return []string{a.paint(a.out, yellow, "! ") + address + "  a stored artifact is damaged" + detail(e.Error)}
 	case engine.EventWaitingForLease:
 		return []string{a.paint(a.out, dim, "… ") + address + a.paint(a.out, dim, "  waits for another run that is making the same result")}
+	case engine.EventWaitingForDevice:
+		return []string{a.paint(a.out, dim, "… ") + address + a.paint(a.out, dim, "  waits for "+live.Clean(e.Waiting))}
 	case engine.EventStageLog:
 		if verbose {
 			return []string{a.paint(a.out, dim, "| ") + address + a.paint(a.out, dim, "  "+live.Clean(e.Line))}

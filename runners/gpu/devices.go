@@ -1,7 +1,10 @@
-// Package gpu knows the GPUs of this machine.
+// Package gpu runs stages on the GPUs of this machine, one stage a GPU: it knows the GPUs, leases them among all processes of the
+// machine, and has runners/local execute the stage with nothing but its own in sight.
 //
-// Rules of the room: it asks the driver's own program, so that the one binary runs where nothing of CUDA is installed. It
-// imports no kind and no library.
+// Rules of the room: it asks the driver's own program, so that the one binary runs where nothing of CUDA is installed. A lease is a
+// file lock that the worker inherits, so it ends with the last process that could use the GPU, however that dies; nothing is ever
+// cleaned up by hand. It imports engine, stages and runners/local, no kind and no library; how a stage computes on a GPU is told by
+// the edge.
 package gpu
 
 import (
@@ -20,6 +23,7 @@ type Device struct {
 	UUID   string `json:"uuid"` // what CUDA_VISIBLE_DEVICES takes: it does not change with the order of the devices
 	Name   string `json:"name"`
 	Driver string `json:"driver"` // version
+	Class  string `json:"class"`  // compute capability, "9.0"; "" where the driver does not tell
 	Memory int64  `json:"memory"` // bytes in all
 	Free   int64  `json:"free"`   // bytes that no process uses at the moment
 }
@@ -35,7 +39,7 @@ func List(ctx context.Context) ([]Device, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // a driver in trouble lets its program hang
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--query-gpu=uuid,name,driver_version,memory.total,memory.free", "--format=csv,noheader,nounits")
+	cmd := exec.CommandContext(ctx, path, "--query-gpu=uuid,name,driver_version,compute_cap,memory.total,memory.free", "--format=csv,noheader,nounits")
 	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
 	if ctx.Err() != nil {
@@ -53,11 +57,11 @@ func List(ctx context.Context) ([]Device, error) {
 	return devices, nil
 }
 
-// parse reads lines of UUID, name, driver, memory and free memory; memory is in MiB. What a device does not tell, such as
+// parse reads lines of UUID, name, driver, compute capability, memory and free memory; memory is in MiB. What a device does not tell, such as
 // the memory of one that shares the machine's, is [N/A] there and 0 here.
 func parse(text string) ([]Device, error) {
 	in := csv.NewReader(strings.NewReader(text))
-	in.FieldsPerRecord, in.TrimLeadingSpace = 5, true
+	in.FieldsPerRecord, in.TrimLeadingSpace = 6, true
 	rows, err := in.ReadAll()
 	if err != nil {
 		return nil, err
@@ -67,9 +71,12 @@ func parse(text string) ([]Device, error) {
 		if !strings.HasPrefix(row[0], "GPU-") && !strings.HasPrefix(row[0], "MIG-") {
 			return nil, fmt.Errorf("%q is not the UUID of a GPU", row[0])
 		}
-		d := Device{UUID: row[0], Name: row[1], Driver: row[2]}
+		d := Device{UUID: row[0], Name: row[1], Driver: row[2], Class: row[3]}
+		if strings.HasPrefix(d.Class, "[") {
+			d.Class = ""
+		}
 		for i, into := range []*int64{&d.Memory, &d.Free} {
-			if *into, err = mebibytes(row[3+i]); err != nil {
+			if *into, err = mebibytes(row[4+i]); err != nil {
 				return nil, fmt.Errorf("%s: %w", d.UUID, err)
 			}
 		}

@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-const answer = "GPU-0a1b, NVIDIA H200, 570.86.15, 143771, 143000\nGPU-2c3d, NVIDIA GB10, 580.95, [N/A], [N/A]\n"
+const answer = "GPU-0a1b, NVIDIA H200, 570.86.15, 9.0, 143771, 143000\nGPU-2c3d, NVIDIA GB10, 580.95, [N/A], [N/A], [N/A]\n"
 
 var devices = []Device{
-	{"GPU-0a1b", "NVIDIA H200", "570.86.15", 143771 << 20, 143000 << 20},
-	{"GPU-2c3d", "NVIDIA GB10", "580.95", 0, 0},
+	{"GPU-0a1b", "NVIDIA H200", "570.86.15", "9.0", 143771 << 20, 143000 << 20},
+	{"GPU-2c3d", "NVIDIA GB10", "580.95", "", 0, 0},
 }
 
 func TestParse(t *testing.T) {
@@ -24,7 +24,7 @@ func TestParse(t *testing.T) {
 	if got, err := parse(""); err != nil || len(got) != 0 {
 		t.Errorf("no device: %v, %v", got, err)
 	}
-	for _, text := range []string{"No devices were found\n", "0, a, b, 1, 1\n", "GPU-1, a, b, many, 1\n", "GPU-1, a, b, -5, 1\n", "GPU-1, a, b, 99999999999999999, 1\n", "GPU-1, a\n"} {
+	for _, text := range []string{"No devices were found\n", "0, a, b, 1, 1, 1\n", "GPU-1, a, b, 1, many, 1\n", "GPU-1, a, b, 1, -5, 1\n", "GPU-1, a, b, 1, 99999999999999999, 1\n", "GPU-1, a\n"} {
 		if got, err := parse(text); err == nil {
 			t.Errorf("%q became %v", text, got)
 		}
@@ -33,7 +33,7 @@ func TestParse(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add(answer)
-	f.Add("GPU-1, \"a\", b, 1, [N/A]\n")
+	f.Add("GPU-1, \"a\", b, 1, 1, [N/A]\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		list, err := parse(text)
 		for _, d := range list {

@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,7 +35,7 @@ type Options struct {
 	CPUs    int      // default: the machine's
 	Memory  int64    // bytes; default: the machine's
 	Grace   time.Duration
-	// Device returns the device class of this machine for a number of compute threads; nil: there is none, and kinds
+	// Device returns the device class of this machine's processor for a number of compute threads; nil: there is none, and kinds
 	// that compute fail.
 	Device func(threads int) (stages.Device, error)
 	Env    []string // added to a worker's environment; later entries win
@@ -76,20 +77,40 @@ func (r *Runner) Capacity() stages.Resources {
 	return stages.Resources{CPUs: r.o.CPUs, Memory: r.o.Memory}
 }
 
-// Device implements engine.Runner.
-func (r *Runner) Device(threads int) (stages.Device, error) {
-	if r.o.Device == nil {
+// Backend implements engine.Runner.
+func (r *Runner) Backend() string { return stages.CPU }
+
+// Device implements engine.Runner: the processor, in fp32.
+func (r *Runner) Device(want stages.Device) (stages.Device, error) {
+	switch {
+	case want.Backend != stages.CPU:
+		return stages.Device{}, stages.Problemf("device", "Device not available", "The local runner lends no GPU, since nobody would then know whose it is. Leave \"runner\" out, or name one of the type \"gpu\".")
+	case want.Precision != stages.FP32:
+		return stages.Device{}, stages.NarrowOnCPU(want.Precision)
+	case r.o.Device == nil:
 		return stages.Device{}, errors.New("the local runner has no compute device")
 	}
-	return r.o.Device(threads)
+	return r.o.Device(want.Threads)
 }
 
 // Run implements engine.Runner.
 func (r *Runner) Run(ctx context.Context, job *stages.Job, rep stages.Reporter) error {
+	return r.RunWith(ctx, job, rep, Extra{})
+}
+
+// Extra is what another runner gives a worker besides its job.
+type Extra struct {
+	Env []string // added to its environment; later entries win
+	// Files stay open in the worker and in everything it starts, until all of that has ended: what they lock is locked so long.
+	Files []*os.File
+}
+
+// RunWith is Run with something more for the worker.
+func (r *Runner) RunWith(ctx context.Context, job *stages.Job, rep stages.Reporter, extra Extra) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	w, err := r.start(job)
+	w, err := r.start(job, extra)
 	if err != nil {
 		return err
 	}
@@ -168,7 +189,7 @@ type worker struct {
 	output *os.File // stdout and stderr
 }
 
-func (r *Runner) start(job *stages.Job) (*worker, error) {
+func (r *Runner) start(job *stages.Job, extra Extra) (*worker, error) {
 	text, err := json.Marshal(job)
 	if err != nil {
 		return nil, fmt.Errorf("writing the job of %s as JSON: %w", job.Address, err)
@@ -181,8 +202,8 @@ func (r *Runner) start(job *stages.Job) (*worker, error) {
 		}
 	}
 	cmd := exec.Command(r.o.Command[0], r.o.Command[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = files[0], files[5], files[5], []*os.File{files[3]}
-	cmd.Dir, cmd.Env = job.ScratchDir, append(environment(job), r.o.Env...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = files[0], files[5], files[5], append([]*os.File{files[3]}, extra.Files...)
+	cmd.Dir, cmd.Env = job.ScratchDir, slices.Concat(environment(job), r.o.Env, extra.Env)
 	// A session of its own keeps the terminal's Ctrl-C from it: the run decides. It has no terminal either: a program that
 	// asks there for a password fails, where in a background group of the run's session it would be stopped for ever. The
 	// death signal of the parent is left out: it follows the death of a thread, not of the process; the pipe's end is

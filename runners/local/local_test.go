@@ -85,7 +85,7 @@ func TestAWorkerHasNoTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := r.start(runnertest.Job(t, "wait"))
+	w, err := r.start(runnertest.Job(t, "wait"), Extra{})
 	if err != nil {
 		t.Fatal(err)
 	}

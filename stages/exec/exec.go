@@ -29,7 +29,7 @@ var Kind = &stages.Kind{
 	Version: 1,
 	Doc: "Runs a program of yours. Its inputs lie at `in/NAME` and its outputs are what it writes to `out/NAME`, relative to the folder in which it starts; " +
 		"in `command` and `env` these paths are written `input.NAME` and `output.NAME`. A file of the project is named by its content with `source(\"path\")`, so that a change to a script runs it again.\n\n" +
-		"The program's environment is empty but for `PATH`, `HOME` and `TMPDIR` (folders of its own), `LC_ALL=C.UTF-8`, what `env` declares, and the variables of yours whose names `inherit` lists (their contents are not part of the key). " +
+		"The program's environment is empty but for `PATH`, `HOME` and `TMPDIR` (folders of its own), `LC_ALL=C.UTF-8`, what `env` declares, `CUDA_VISIBLE_DEVICES` with the GPUs that a runner \"gpu\" has leased for it, and the variables of yours whose names `inherit` lists (their contents are not part of the key). " +
 		"It may write to its inputs: they are copies. What it starts is ended with it. A program whose output depends on the time, the network or anything else that is not declared cannot be reproduced; `darkroom reproduce` shows it.",
 	Example: `exec "features" {
   command = ["python3", input.script, input.photos, output.table]
@@ -228,8 +228,8 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, b, 0o666|info.Mode()&0o111)
 }
 
-// environment returns what the program sees. The order is fixed, later entries win.
-func (p *program) environment(work string) []string {
+// environment returns what the program sees. The order is fixed, later entries win. Of the GPUs of the machine it sees what the job has.
+func (p *program) environment(work string, gpus int) []string {
 	env := []string{
 		"PATH=" + os.Getenv("PATH"),
 		"HOME=" + filepath.Join(work, ".home"),
@@ -237,7 +237,11 @@ func (p *program) environment(work string) []string {
 		"LC_ALL=C.UTF-8",
 		"TZ=UTC",
 	}
-	for _, name := range p.inherit {
+	inherit := p.inherit
+	if gpus > 0 {
+		inherit = append([]string{"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"}, inherit...)
+	}
+	for _, name := range inherit {
 		if v, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+v)
 		}
@@ -251,7 +255,7 @@ func (p *program) environment(work string) []string {
 func (p *program) execute(ctx context.Context, job *stages.Job, work string) error {
 	cmd := osexec.CommandContext(ctx, p.command[0], p.command[1:]...)
 	cmd.Dir = work
-	cmd.Env = p.environment(work)
+	cmd.Env = p.environment(work, job.Resources.GPUs)
 	if strings.Contains(p.command[0], "/") && !filepath.IsAbs(p.command[0]) {
 		cmd.Path = filepath.Join(work, p.command[0])
 		cmd.Err = nil

@@ -15,7 +15,7 @@ import (
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/learn"
-	"github.com/darkroom-dev/darkroom/learn/cpu"
+	devices "github.com/darkroom-dev/darkroom/learn/device"
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/onnx/zoo"
 	"github.com/darkroom-dev/darkroom/stages"
@@ -55,6 +55,7 @@ type train struct {
 	rate       float64
 	mean, std  []float64
 	workers    int
+	compute    stages.Compute
 	checkpoint float64
 	loss       stages.Chosen
 	optimizer  stages.Chosen
@@ -78,6 +79,7 @@ func (t *train) Declare(s *stages.Schema) {
 	s.Choice(&t.schedule, "schedule", "cosine", "How the step size goes over the training.",
 		stages.Variant{Name: "constant", Doc: "The peak all the time.", New: func() stages.Declarer { return &constant{} }},
 		stages.Variant{Name: "cosine", Doc: "From the peak down along half a cosine (Loshchilov and Hutter 2017).", New: func() stages.Declarer { return &cosine{} }})
+	t.compute.Declare(s)
 	s.Int(&t.workers, "workers", 2, "Goroutines that prepare batches.").In(1, 256).NotInKey()
 	s.Float(&t.checkpoint, "checkpoint", 20, "Time between checkpoints within an epoch; there is one at the end of each.").In(1, 86400).InUnit("seconds").NotInKey()
 	s.Out("model", artifact.Model, "The model after the epoch with the best validation accuracy, else after the last.")
@@ -177,7 +179,7 @@ func (t *train) Run(ctx context.Context, job *stages.Job) error {
 	if err := learn.Check(c); err != nil {
 		return t.problem(err)
 	}
-	if c.Backend, err = cpu.New(cpu.Options{Threads: max(job.Device.Threads, 1)}); err != nil {
+	if c.Backend, err = devices.Open(class(job.Device)); err != nil {
 		return err
 	}
 	defer c.Backend.Finalize()
