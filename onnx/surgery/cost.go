@@ -161,8 +161,8 @@ func work(n *protos.NodeProto, s *Shapes) (macs, flops int) {
 		macs = in * size(dims[1:])
 		return macs, 2*macs + bias(2)
 	case "Gemm":
-		shape := s.Of(n.Input[1]).Shape
-		k, _ := shape[onnx.Int(n, "transB", 0)&1].At(1)
+		axis, _ := outputAxis(n)
+		k, _ := s.Of(n.Input[1]).Shape[1-axis].At(1)
 		macs = out * k
 		return macs, 2*macs + bias(2)
 	case "MatMul", "MatMulInteger":

@@ -2,11 +2,10 @@ package surgery
 
 import "math"
 
-// maxHalf is the largest finite float16; minHalf the smallest normal one; tinyHalf the smallest above 0.
+// minHalf is the smallest normal float16; tinyHalf the smallest above 0.
 const (
-	maxHalf  = 65504
-	minHalf  = 6.103515625e-05
-	tinyHalf = 5.960464477539063e-08
+	minHalf  = 0x1p-14
+	tinyHalf = 0x1p-24
 )
 
 // toHalf rounds to the nearest float16, ties to even; what is beyond the range becomes infinite.
@@ -18,7 +17,7 @@ func toHalf(v float32) uint16 {
 	}
 	magnitude := math.Abs(float64(v))
 	switch {
-	case magnitude >= 65520: // half way between maxHalf and the next power of two
+	case magnitude >= 65520: // half way between 65504, the largest, and the next power of two
 		return sign | 0x7c00
 	case magnitude < minHalf:
 		return sign | uint16(math.RoundToEven(magnitude/tinyHalf))

@@ -104,7 +104,10 @@ func outputAxis(n *protos.NodeProto) (int, bool) {
 	case "ConvTranspose":
 		return 1, true
 	case "Gemm":
-		return 1 - min(1, onnx.Int(n, "transB", 0)), true
+		if onnx.Int(n, "transB", 0) != 0 {
+			return 0, true
+		}
+		return 1, true
 	}
 	return 0, false
 }

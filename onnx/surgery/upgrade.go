@@ -53,12 +53,8 @@ func (g *Graph) Upgrade(version int) error {
 		if !standard(n.Domain) {
 			continue
 		}
-		for _, u := range upgrades[n.OpType] {
-			if have < u.version && u.version <= version {
-				if err := u.change(g, n, shapes); err != nil {
-					return fmt.Errorf("raising the operator set from %d to %d: %s: %w", have, version, onnx.NodeText(n), err)
-				}
-			}
+		if err := g.upgradeNode(n, shapes, have, version); err != nil {
+			return fmt.Errorf("raising the operator set from %d to %d: %s: %w", have, version, onnx.NodeText(n), err)
 		}
 	}
 	for _, o := range g.proto.OpsetImport {
@@ -67,6 +63,21 @@ func (g *Graph) Upgrade(version int) error {
 		}
 	}
 	g.proto.IrVersion = max(g.proto.IrVersion, formatOf(version))
+	return nil
+}
+
+// upgradeNode takes one version after the other: a change may give the node another operator.
+func (g *Graph) upgradeNode(n *protos.NodeProto, s *Shapes, from, to int) error {
+	for version := from + 1; version <= to; version++ {
+		for _, u := range upgrades[n.OpType] {
+			if u.version != version {
+				continue
+			}
+			if err := u.change(g, n, s); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -171,7 +182,11 @@ func resizeTo11(g *Graph, n *protos.NodeProto, _ *Shapes) error {
 	if len(n.Input) != 2 {
 		return nil // of set 11 already
 	}
-	n.Input = []string{n.Input[0], "", n.Input[1]}
+	scales := n.Input[1]
+	if err := g.feed(n, 1, onnx.NewTensor(g.fresh(n.Output[0]+".region"), []int{0}, nil)); err != nil { // not optional in set 11
+		return err
+	}
+	n.Input = append(n.Input, scales)
 	setAttribute(n, textOf("coordinate_transformation_mode", "asymmetric"))
 	if onnx.Text(n, "mode", "nearest") == "nearest" {
 		setAttribute(n, textOf("nearest_mode", "floor"))
