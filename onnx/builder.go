@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/gomlx/compute-onnx/support/protos"
@@ -43,6 +44,28 @@ func (b *Builder) Tensor(name string, dims []int, data []float32) string {
 func (b *Builder) Raw(t *protos.TensorProto) string {
 	b.graph.Initializer = append(b.graph.Initializer, t)
 	return t.Name
+}
+
+// Ints adds an int64 initializer, a vector, and returns its name.
+func (b *Builder) Ints(name string, list ...int) string {
+	t := &protos.TensorProto{Name: name, DataType: int32(protos.TensorProto_INT64), Dims: []int64{int64(len(list))}}
+	for _, v := range list {
+		t.RawData = binary.LittleEndian.AppendUint64(t.RawData, uint64(v))
+	}
+	return b.Raw(t)
+}
+
+// Split adds a Split node with an output for each name.
+func (b *Builder) Split(name, input, sizes string, axis int, outputs ...string) []string {
+	b.graph.Node = append(b.graph.Node, &protos.NodeProto{OpType: "Split", Name: name, Input: []string{input, sizes}, Output: outputs,
+		Attribute: []*protos.AttributeProto{IntOf("axis", axis)}})
+	return outputs
+}
+
+// Number adds a Constant node, one float32 number, and returns its name. Unlike an initializer it is never trained.
+func (b *Builder) Number(name string, v float64) string {
+	t := NewTensor(name, nil, []float32{float32(v)})
+	return b.Node("Constant", name, nil, &protos.AttributeProto{Name: "value", Type: protos.AttributeProto_TENSOR, T: t})
 }
 
 // Node adds a node and returns the name of its output, which is the node's.

@@ -6,7 +6,6 @@ package zoo
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -20,16 +19,25 @@ type Options struct {
 	// Mean and Std normalise each channel of pixels 0–1 inside the graph; both empty: no normalisation.
 	Mean, Std []float64
 	Seed      uint64
+	// Patch is the side of a transformer's patches in pixels; 0: what suits the size of the images, 16 at 224.
+	Patch int
+	// Dropout and DropPath are the rates of dropout and of stochastic depth (of the deepest block; the others have less in proportion) where
+	// the architecture has them; 0: none. Published says what the reference implementation trains with.
+	Dropout, DropPath float64
 }
 
 // architecture is one name in the zoo.
 type architecture struct {
 	name    string
 	minimum int // pixels, the smallest height and width
-	build   func(b *builder)
+	// parameters is the published number of trained weights, for that many classes and images of 3 channels with that side.
+	parameters, classes, size int
+	dropout, dropPath         float64               // the published rates
+	check                     func(o Options) error // of the size of images; nil: every one from the minimum on
+	build                     func(b *builder)
 }
 
-var architectures = slices.Concat(resnets)
+var architectures = slices.Concat(resnets, mobileNetsV3, visionTransformers)
 
 // Names returns the architectures in the order of the documentation.
 func Names() []string {
@@ -58,11 +66,34 @@ func CheckSize(name string, height, width int) error {
 	if min(height, width) < a.minimum {
 		return fmt.Errorf("%s needs images of at least %d×%d pixels, these are %d×%d", name, a.minimum, a.minimum, width, height)
 	}
+	if a.check != nil {
+		return a.check(Options{Height: height, Width: width})
+	}
 	return nil
 }
 
-// Build returns the architecture with fresh weights. Convolutions are initialised after He et al. 2015, "Delving Deep into
-// Rectifiers" (normal, fan out), dense layers uniformly within 1/√inputs.
+// Published returns the rates of dropout and of stochastic depth that the reference implementation trains the architecture with.
+func Published(name string) (dropout, dropPath float64, err error) {
+	a, err := find(name)
+	return a.dropout, a.dropPath, err
+}
+
+// Parameters returns the number of trained weights that the architecture has for that many classes and those images, without building it.
+func Parameters(name string, classes, channels, height, width int) (int, error) {
+	a, err := find(name)
+	if err != nil {
+		return 0, err
+	}
+	if err := CheckSize(name, height, width); err != nil {
+		return 0, err
+	}
+	b := &builder{Builder: onnx.NewBuilder(name, channels, height, width), counting: true,
+		o: Options{Classes: make([]string, classes), Channels: channels, Height: height, Width: width}}
+	a.build(b)
+	return b.parameters, nil
+}
+
+// Build returns the architecture with fresh weights, initialised as in the reference implementation, torchvision or timm.
 func Build(name string, o Options) (*onnx.Model, error) {
 	a, err := find(name)
 	if err != nil {
@@ -77,76 +108,15 @@ func Build(name string, o Options) (*onnx.Model, error) {
 	if len(o.Mean) != len(o.Std) || len(o.Mean) != 0 && len(o.Mean) != o.Channels {
 		return nil, fmt.Errorf("%d means and %d deviations for %d channels", len(o.Mean), len(o.Std), o.Channels)
 	}
+	if a.check != nil {
+		if err := a.check(o); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if !(o.Dropout >= 0 && o.Dropout < 1 && o.DropPath >= 0 && o.DropPath < 1) {
+		return nil, fmt.Errorf("rates of dropout %g and %g: they are at least 0 and below 1", o.Dropout, o.DropPath)
+	}
 	b := &builder{Builder: onnx.NewBuilder(name, o.Channels, o.Height, o.Width), o: o}
 	a.build(b)
 	return b.Model(len(o.Classes), onnx.Meta{Classes: o.Classes, Task: "classification", Mean: o.Mean, Std: o.Std})
-}
-
-// builder adds layers, whose values are named after their parts of the architecture.
-type builder struct {
-	*onnx.Builder
-	o Options
-}
-
-// normalised returns the input with each channel's mean and deviation applied.
-func (b *builder) normalised() string {
-	x := onnx.InputName
-	if len(b.o.Mean) == 0 {
-		return x
-	}
-	vector := func(name string, list []float64) string {
-		data := make([]float32, len(list))
-		for i, v := range list {
-			data[i] = float32(v)
-		}
-		return b.Tensor(name, []int{1, len(list), 1, 1}, data)
-	}
-	x = b.Node("Sub", "normalise.centre", []string{x, vector(onnx.NormalMean, b.o.Mean)})
-	return b.Node("Div", "normalise.scale", []string{x, vector(onnx.NormalStd, b.o.Std)})
-}
-
-// convolution adds a k×k convolution without bias that is centred, so that stride 1 keeps the size.
-func (b *builder) convolution(name, x string, in, out, k, stride int) string {
-	data := make([]float32, out*in*k*k)
-	s := newStream(b.o.Seed, name)
-	deviation := math.Sqrt(2 / float64(out*k*k))
-	for i := range data {
-		data[i] = float32(deviation * s.normal(uint64(i)))
-	}
-	w := b.Tensor(name+".weight", []int{out, in, k, k}, data)
-	p := k / 2
-	return b.Node("Conv", name, []string{x, w}, onnx.IntsOf("kernel_shape", k, k), onnx.IntsOf("strides", stride, stride), onnx.IntsOf("pads", p, p, p, p))
-}
-
-// normalisation adds a batch normalisation with fresh statistics.
-func (b *builder) normalisation(name, x string, channels int) string {
-	constant := func(part string, v float32) string {
-		data := make([]float32, channels)
-		for i := range data {
-			data[i] = v
-		}
-		return b.Tensor(name+"."+part, []int{channels}, data)
-	}
-	return b.Node("BatchNormalization", name, []string{x, constant("scale", 1), constant("bias", 0), constant("mean", 0), constant("variance", 1)},
-		onnx.FloatOf("epsilon", 1e-5), onnx.FloatOf("momentum", 0.9))
-}
-
-func (b *builder) relu(name, x string) string { return b.Node("Relu", name, []string{x}) }
-
-// head averages over the image and adds the dense layer to the classes.
-func (b *builder) head(x string, channels int) {
-	x = b.Node("GlobalAveragePool", "pool", []string{x})
-	x = b.Node("Flatten", "features", []string{x}, onnx.IntOf("axis", 1))
-	classes := len(b.o.Classes)
-	w, bias := make([]float32, classes*channels), make([]float32, classes)
-	bound := 1 / math.Sqrt(float64(channels))
-	s, t := newStream(b.o.Seed, "classifier.weight"), newStream(b.o.Seed, "classifier.bias")
-	for i := range w {
-		w[i] = float32(bound * (2*s.uniform(uint64(i)) - 1))
-	}
-	for i := range bias {
-		bias[i] = float32(bound * (2*t.uniform(uint64(i)) - 1))
-	}
-	b.Node("Gemm", onnx.OutputName, []string{x, b.Tensor("classifier.weight", []int{classes, channels}, w), b.Tensor("classifier.bias", []int{classes}, bias)},
-		onnx.IntOf("transB", 1))
 }

@@ -21,22 +21,32 @@ func build(t *testing.T, name string, o Options) *onnx.Model {
 	return m
 }
 
+// Every architecture has the published number of weights, at the published number of classes and size.
 func TestParameterCounts(t *testing.T) {
-	// By hand: kernels, scale, bias, mean and variance of each normalisation, the dense layer, mean and deviation of 3 channels.
-	// ResNet-20's 272,474 trained parameters at 10 classes are those of PyTorch's model with option B.
-	o := options()
-	o.Classes = []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}
-	for name, trained := range map[string]int{"resnet8": 78042, "resnet20": 272474, "resnet18": 11173962} {
-		m := build(t, name, o)
-		statistics := 6
+	for _, a := range architectures {
+		got, err := Parameters(a.name, a.classes, 3, a.size, a.size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != a.parameters {
+			t.Errorf("%s has %d trained parameters, want %d", a.name, got, a.parameters)
+		}
+	}
+}
+
+// What Parameters counts without building is what a model has.
+func TestParametersOfAModel(t *testing.T) {
+	for _, name := range []string{"resnet8", "mobilenet_v3_small", "vit_tiny"} {
+		m := build(t, name, options())
+		statistics := 6 // mean and deviation of 3 channels
 		for _, n := range m.Graph().Node {
 			if n.OpType == "BatchNormalization" {
 				mean, _ := m.Tensor(n.Input[3])
 				statistics += 2 * len(mean.Data)
 			}
 		}
-		if got := m.Parameters() - statistics; got != trained {
-			t.Errorf("%s has %d trained parameters, want %d", name, got, trained)
+		if want, err := Parameters(name, 3, 3, 32, 32); err != nil || m.Parameters()-statistics != want {
+			t.Errorf("%s has %d trained parameters, Parameters says %d, %v", name, m.Parameters()-statistics, want, err)
 		}
 	}
 }
@@ -62,7 +72,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 
 func TestInitialWeights(t *testing.T) {
 	m := build(t, "resnet20", options())
-	w, ok := m.Tensor("stage3.block2.conv1.weight")
+	w, ok := m.Tensor("layer3.2.conv1.weight")
 	if !ok || len(w.Data) != 64*64*9 {
 		t.Fatal("no such kernel")
 	}
