@@ -24,7 +24,8 @@ func TestTrainedFileAgreesWithTheTrainer(t *testing.T) {
 		return m
 	}
 	for name, model := range map[string]*onnx.Model{
-		"resnet8": zooModel("resnet8", 1, 12), "resnet20": zooModel("resnet20", 3, 9), "resnet18 small": zooModel("resnet18", 3, 16), "all operators": network(t),
+		"resnet8": zooModel("resnet8", 1, 12), "resnet20": zooModel("resnet20", 3, 9), "resnet18 small": zooModel("resnet18", 3, 16),
+		"vit_tiny": zooModel("vit_tiny", 3, 16), "all operators": network(t),
 	} {
 		t.Run(name, func(t *testing.T) { agree(t, model) })
 	}
@@ -110,6 +111,9 @@ func agree(t *testing.T, model *onnx.Model) {
 	}
 	if spread < 1e-2 {
 		t.Errorf("all logits are near 0 (%g), so that nothing was compared", spread)
+	}
+	if len(p.statistics) == 0 {
+		return
 	}
 	before, _ := model.Tensor(p.statistics[0].name)
 	after, _ := trained.Tensor(p.statistics[0].name)

@@ -2,6 +2,7 @@ package learn
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gomlx/compute-onnx/support/protos"
 	"github.com/gomlx/gomlx/core/graph"
@@ -10,114 +11,143 @@ import (
 )
 
 func init() {
-	register([]string{"Gemm", "MatMul"}, dense)
-	register([]string{"Flatten", "Reshape"}, flatten)
+	register([]string{"Gemm"}, gemm)
+	register([]string{"MatMul"}, matmul)
 }
 
-// dense is x·W + b of features (K, N), kept with the batch last: y = Wᵀ·x + b.
-func dense(l *lowering, n *protos.NodeProto) error {
-	x, err := l.in(n, 0)
-	if err != nil {
-		return err
-	}
-	w, err := l.in(n, 1)
-	if err != nil {
-		return err
-	}
-	if !x.batched || len(x.dims()) != 2 || w.batched || len(w.dims()) != 2 || onnx.Int(n, "transA", 0) != 0 {
-		return fmt.Errorf("only products of features (N, K) with a matrix are supported")
-	}
+// gemm is A·B + C of matrices, each of which may be transposed.
+func gemm(l *lowering, n *protos.NodeProto) error {
 	if onnx.Float(n, "alpha", 1) != 1 || onnx.Float(n, "beta", 1) != 1 {
 		return fmt.Errorf("alpha and beta other than 1 are not supported")
 	}
-	inner := 0 // the axis of W that meets the features
+	a, err := l.get(n, 0)
+	if err != nil {
+		return err
+	}
+	b, err := l.get(n, 1)
+	if err != nil {
+		return err
+	}
+	if a.rank() != 2 || b.rank() != 2 {
+		return fmt.Errorf("its operands have %d and %d dimensions, not 2", a.rank(), b.rank())
+	}
+	if onnx.Int(n, "transA", 0) != 0 {
+		a.axes = layout{a.axes[1], a.axes[0]}
+	}
 	if onnx.Int(n, "transB", 0) != 0 {
-		inner = 1
+		b.axes = layout{b.axes[1], b.axes[0]}
 	}
-	if w.dims()[inner] != x.dims()[0] {
-		return fmt.Errorf("it takes %d features, there are %d: the images have another size than the model", w.dims()[inner], x.dims()[0])
+	y, err := l.multiply(a, b)
+	if err != nil {
+		return err
 	}
-	y := product(w.node, x.node, inner, 0) // (O, N)
-	inputs := n.Input[:2]
-	if has(n, 2) {
-		b, err := l.in(n, 2)
-		if err != nil {
-			return err
-		}
-		y = graph.Add(y, graph.Reshape(b.node, -1, 1))
-		inputs = n.Input[:3]
+	if !has(n, 2) {
+		l.values[n.Output[0]] = y
+		return nil
 	}
-	l.set(n, y, inputs, func(v *graph.Node) []*graph.Node {
-		gw := product(v, x.node, 1, 1) // (O, K)
-		if inner == 0 {
-			gw = product(x.node, v, 1, 1)
-		}
-		gs := []*graph.Node{product(w.node, v, 1-inner, 0), gw}
-		if len(inputs) == 3 {
-			gs = append(gs, graph.Reshape(graph.ReduceSum(v, 1), l.values[inputs[2]].dims()...))
-		}
-		return gs
-	})
+	c, err := l.get(n, 2)
+	if err != nil {
+		return err
+	}
+	return l.combine(n, "Add", y, c)
+}
+
+func matmul(l *lowering, n *protos.NodeProto) error {
+	a, err := l.get(n, 0)
+	if err != nil {
+		return err
+	}
+	b, err := l.get(n, 1)
+	if err != nil {
+		return err
+	}
+	if a.rank() < 2 || b.rank() < 2 {
+		return fmt.Errorf("products of vectors are not supported")
+	}
+	y, err := l.multiply(a, b)
+	if err != nil {
+		return err
+	}
+	l.values[n.Output[0]] = y
 	return nil
+}
+
+// multiply is the product of (…, M, K) and (…, K, O), the axes before broadcast.
+func (l *lowering) multiply(a, b value) (value, error) {
+	if k, other := a.shape()[a.rank()-1], b.shape()[b.rank()-2]; k != other {
+		return value{}, fmt.Errorf("it multiplies %d columns with %d rows: the images may have another size than the model is for", k, other)
+	}
+	rank := max(a.rank(), b.rank())
+	a, b = l.lift(a, rank), l.lift(b, rank)
+	if b.batched || elements(b.shape()[:rank-2]) > 1 {
+		return l.multiplyStacks(a, b)
+	}
+	b = l.to(b, append(count(rank-2), rank-2, rank-1)...)
+	b.axes = append(make(layout, rank-2), []int{rank - 2}, []int{rank - 1})
+	return l.dense(a, b)
+}
+
+// count returns 0 … n-1.
+func count(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
+// dense is the product of (…, K) with one matrix (K, O). The result is kept as (O, rest), with the rest as it is in a.
+func (l *lowering) dense(a, b value) (value, error) {
+	rank := a.rank()
+	w := l.regroup(b, b.shape()[rank-2:], append(make(layout, rank-2), []int{0}, []int{1}), -1)
+	x := l.featuresFirst(a)
+	rest := x.dims()[1:]
+	flat := graph.Reshape(x.node, x.dims()[0], elements(rest)) // (K, R)
+	y := product(w.node, flat, 0, 0)                           // (O, R)
+	axes := slices.Clone(x.axes)
+	axes[rank-1] = []int{0}
+	out := value{node: graph.Reshape(y, append([]int{w.dims()[1]}, rest...)...), axes: axes, last: x.last, batched: a.batched || b.batched, trained: a.trained || b.trained}
+	return l.record(out, []value{x, w}, func(v *graph.Node) []*graph.Node {
+		v = graph.Reshape(v, w.dims()[1], -1)
+		return []*graph.Node{graph.Reshape(product(w.node, v, 1, 0), x.dims()...), product(flat, v, 1, 1)}
+	}), nil
+}
+
+// featuresFirst keeps v with its last ONNX axis as the first axis of the node. When that takes a move, the batch goes last.
+func (l *lowering) featuresFirst(v value) value {
+	v = l.slim(v)
+	features := v.axes[v.rank()-1]
+	if !slices.Equal(features, count(len(features))) {
+		order := slices.Clone(features)
+		for _, parts := range v.axes[:v.rank()-1] {
+			for _, p := range parts {
+				if p != v.last {
+					order = append(order, p)
+				}
+			}
+		}
+		if v.last >= 0 && !slices.Contains(features, v.last) {
+			order = append(order, v.last)
+		}
+		v = l.permute(v, order)
+	}
+	n := len(features)
+	dims := append([]int{v.shape()[v.rank()-1]}, v.dims()[n:]...)
+	axes := make(layout, v.rank())
+	for i, parts := range v.axes {
+		for _, p := range parts {
+			axes[i] = append(axes[i], p-n+1)
+		}
+	}
+	axes[v.rank()-1] = []int{0}
+	last := v.last
+	if last >= 0 {
+		last += 1 - n
+	}
+	return l.regroup(v, dims, axes, max(last, -1))
 }
 
 // product contracts axis i of a with axis j of b, both matrices.
 func product(a, b *graph.Node, i, j int) *graph.Node {
 	return graph.Dot(a, b).General([]int{i}, nil, []int{j}, nil)
-}
-
-// flatten lowers Flatten and those uses of Reshape that keep the batch: (a, b, c, N) → (…, N) has the same order of elements.
-func flatten(l *lowering, n *protos.NodeProto) error {
-	x, err := l.in(n, 0)
-	if err != nil {
-		return err
-	}
-	if !x.batched {
-		return fmt.Errorf("its input does not have the batch")
-	}
-	d := x.dims()
-	size := x.node.Shape().Size() / l.batch
-	to := []int{size}
-	if n.OpType == "Flatten" {
-		if axis := onnx.Int(n, "axis", 1); axis != 1 {
-			return fmt.Errorf("axis %d is not supported, only 1", axis)
-		}
-	} else if to, err = l.reshapeTo(n, size); err != nil {
-		return err
-	}
-	y := graph.Reshape(x.node, append(to, l.batch)...)
-	l.set(n, y, n.Input[:1], func(v *graph.Node) []*graph.Node { return []*graph.Node{graph.Reshape(v, d...)} })
-	return nil
-}
-
-// reshapeTo returns the dimensions after the batch that a Reshape of size elements for each image asks for.
-func (l *lowering) reshapeTo(n *protos.NodeProto, size int) ([]int, error) {
-	if !has(n, 1) {
-		return nil, fmt.Errorf("its shape is missing")
-	}
-	shape, ok := l.model.Int64s(n.Input[1])
-	if !ok || len(shape) < 2 {
-		return nil, fmt.Errorf("its shape is not a constant with the batch first")
-	}
-	known, open := 1, -1
-	var to []int
-	for i, s := range shape[1:] {
-		if s == -1 && open < 0 {
-			open = i
-			s = 1
-		}
-		if s < 1 || s > int64(size) {
-			return nil, fmt.Errorf("its shape %v is not supported", shape)
-		}
-		known *= int(s)
-		to = append(to, int(s))
-	}
-	if open >= 0 && size%known == 0 {
-		to[open] = size / known
-		known = size
-	}
-	if known != size || open >= 0 && shape[0] == -1 {
-		return nil, fmt.Errorf("its shape %v does not fit %d elements for each image", shape, size)
-	}
-	return to, nil
 }

@@ -2,7 +2,6 @@ package learn
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/gomlx/compute-onnx/support/protos"
 	"github.com/gomlx/gomlx/core/graph"
@@ -11,109 +10,178 @@ import (
 )
 
 func init() {
-	register([]string{"Relu"}, relu)
-	register([]string{"Add", "Sub", "Mul", "Div"}, arithmetic)
+	register([]string{"Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"}, arithmetic)
+	register([]string{"Where"}, where)
 	// Dropout is the identity in training too: models that darkroom makes have none, and a mask would need randomness inside the step.
 	register([]string{"Identity", "Dropout"}, identity)
-	register([]string{"Constant"}, constantNode)
-}
-
-func relu(l *lowering, n *protos.NodeProto) error {
-	x, err := l.in(n, 0)
-	if err != nil {
-		return err
-	}
-	zero := graph.ScalarZero(l.g, l.dtype)
-	y := graph.Max(x.node, zero)
-	l.set(n, y, n.Input[:1], func(v *graph.Node) []*graph.Node {
-		return []*graph.Node{graph.Where(graph.GreaterThan(y, zero), v, zero)}
-	})
-	return nil
+	register([]string{"Cast"}, cast)
 }
 
 func identity(l *lowering, n *protos.NodeProto) error {
-	x, err := l.in(n, 0)
+	x, err := l.get(n, 0)
 	if err != nil {
 		return err
 	}
-	l.set(n, x.node, n.Input[:1], func(v *graph.Node) []*graph.Node { return []*graph.Node{v} })
+	l.values[n.Output[0]] = x
 	return nil
 }
 
-func constantNode(l *lowering, n *protos.NodeProto) error {
-	t, err := onnx.TensorAttribute(n, "value")
+// cast passes on what is a floating-point number before and after: the computation has one type.
+func cast(l *lowering, n *protos.NodeProto) error {
+	x, err := l.get(n, 0)
 	if err != nil {
 		return err
 	}
-	l.values[n.Output[0]] = value{node: l.constant(t)}
+	if to := protos.TensorProto_DataType(onnx.Int(n, "to", 0)); !isFloatType(to) {
+		return fmt.Errorf("a cast of values that depend on the images to %s is not supported", to)
+	}
+	l.values[n.Output[0]] = x
 	return nil
 }
 
-// arithmetic lowers the four operations on two values, at least one of which has the batch. Constants and weights broadcast as in ONNX.
 func arithmetic(l *lowering, n *protos.NodeProto) error {
-	a, err := l.in(n, 0)
+	y, err := l.get(n, 0)
 	if err != nil {
 		return err
 	}
-	b, err := l.in(n, 1)
-	if err != nil {
-		return err
+	if len(n.Input) == 1 { // Min and Max take any number
+		l.values[n.Output[0]] = y
+		return nil
 	}
-	if !a.batched && !b.batched {
-		return fmt.Errorf("neither operand has the batch")
+	if c, ok := l.knownInput(n, 1); ok && n.OpType == "Pow" && len(c.data) == 1 {
+		return l.power(n, y, c.data[0])
 	}
-	rank := max(len(a.dims()), len(b.dims()))
-	x, err := broadcastable(a, rank)
-	if err != nil {
-		return err
-	}
-	y, err := broadcastable(b, rank)
-	if err != nil {
-		return err
-	}
-	apply := map[string]func(a, b *graph.Node) *graph.Node{"Add": graph.Add, "Sub": graph.Sub, "Mul": graph.Mul, "Div": graph.Div}[n.OpType]
-	l.set(n, apply(x, y), n.Input[:2], func(v *graph.Node) []*graph.Node {
-		gx, gy := v, v
-		switch n.OpType {
-		case "Sub":
-			gy = graph.Neg(v)
-		case "Mul":
-			gx, gy = graph.Mul(v, y), graph.Mul(v, x)
-		case "Div":
-			gx = graph.Div(v, y)
-			gy = graph.Neg(graph.Mul(gx, graph.Div(x, y)))
+	for i := 1; i < len(n.Input); i++ {
+		next, err := l.get(n, i)
+		if err != nil {
+			return err
 		}
-		return []*graph.Node{sumTo(gx, x, a.dims()), sumTo(gy, y, b.dims())}
+		if err := l.combine(n, n.OpType, y, next); err != nil {
+			return err
+		}
+		y = l.values[n.Output[0]]
+	}
+	return nil
+}
+
+// combine sets the node's output to one of the operations on two values, which broadcast as in ONNX.
+func (l *lowering) combine(n *protos.NodeProto, operation string, a, b value) error {
+	x, y, axes, last, err := l.align(a, b)
+	if err != nil {
+		return err
+	}
+	apply := map[string]func(a, b *graph.Node) *graph.Node{"Add": graph.Add, "Sub": graph.Sub, "Mul": graph.Mul, "Div": graph.Div,
+		"Min": graph.Min, "Max": graph.Max, "Pow": graph.Pow}[operation]
+	out := apply(x.node, y.node)
+	l.define(n, 0, value{node: out, axes: axes, last: last}, []value{x.value, y.value}, func(v *graph.Node) []*graph.Node {
+		var gx, gy *graph.Node
+		if x.value.trained {
+			gx = x.narrow(slope(operation, x.node, y.node, out, v, true))
+		}
+		if y.value.trained {
+			gy = y.narrow(slope(operation, x.node, y.node, out, v, false))
+		}
+		return []*graph.Node{gx, gy}
 	})
 	return nil
 }
 
-// broadcastable gives a value without the batch the rank of the other operand, with the axis N, which is 1, last.
-func broadcastable(v value, rank int) (*graph.Node, error) {
-	d := v.dims()
-	if v.batched {
-		if len(d) != rank {
-			return nil, fmt.Errorf("operands of %d and %d dimensions do not broadcast", len(d), rank)
+// slope returns the gradient of one operand of out = x ∘ y before it is summed over where the operand was repeated.
+func slope(operation string, x, y, out, v *graph.Node, first bool) *graph.Node {
+	zero := graph.ScalarZero(v.Graph(), v.DType())
+	switch operation {
+	case "Sub":
+		if !first {
+			return graph.Neg(v)
 		}
-		return v.node, nil
+	case "Mul":
+		if first {
+			return graph.Mul(v, y)
+		}
+		return graph.Mul(v, x)
+	case "Div":
+		if first {
+			return graph.Div(v, y)
+		}
+		return graph.Neg(graph.Div(graph.Mul(v, out), y))
+	case "Min", "Max": // of equal operands the first has the gradient
+		chosen := graph.Equal(graph.BroadcastToShape(x, out.Shape()), out)
+		if first {
+			return graph.Where(chosen, v, zero)
+		}
+		return graph.Where(chosen, zero, v)
+	case "Pow":
+		if first {
+			one := graph.ScalarOne(v.Graph(), v.DType())
+			return graph.Mul(v, graph.Mul(y, graph.Pow(x, graph.Sub(y, one))))
+		}
+		return graph.Mul(v, graph.Mul(out, graph.Log(x)))
 	}
-	aligned := append(slices.Repeat([]int{1}, rank-len(d)), d...) // (N, a, b, c)
-	if rank == 0 || aligned[0] != 1 {
-		return nil, fmt.Errorf("a constant of shape %v spans the batch", d)
-	}
-	return graph.Reshape(v.node, append(slices.Clone(aligned[1:]), 1)...), nil
+	return v
 }
 
-// sumTo sums the gradient g over the axes along which the operand was repeated, and gives it the operand's own dimensions.
-func sumTo(g, operand *graph.Node, dims []int) *graph.Node {
-	var axes []int
-	for i, d := range operand.Shape().Dimensions {
-		if d == 1 && g.Shape().Dimensions[i] != 1 {
-			axes = append(axes, i)
+// power is x to a known exponent.
+func (l *lowering) power(n *protos.NodeProto, x value, exponent float64) error {
+	var y *graph.Node
+	switch exponent {
+	case 1:
+		y = x.node
+	case 2:
+		y = graph.Mul(x.node, x.node)
+	case 0.5:
+		y = graph.Sqrt(x.node)
+	default:
+		y = graph.Pow(x.node, graph.Scalar(l.g, l.dtype, exponent))
+	}
+	l.define(n, 0, x.like(y), []value{x}, func(v *graph.Node) []*graph.Node {
+		v = graph.MulScalar(v, exponent)
+		switch exponent {
+		case 1:
+			return []*graph.Node{v}
+		case 2:
+			return []*graph.Node{graph.Mul(v, x.node)}
+		case 0.5:
+			return []*graph.Node{graph.Div(v, y)}
 		}
+		return []*graph.Node{graph.Mul(v, graph.Pow(x.node, graph.Scalar(l.g, l.dtype, exponent-1)))}
+	})
+	return nil
+}
+
+// where chooses between two values by a known mask.
+func where(l *lowering, n *protos.NodeProto) error {
+	mask, ok := l.knownInput(n, 0)
+	if !ok {
+		return fmt.Errorf("its condition does not follow from the model and the size of the images")
 	}
-	if len(axes) > 0 {
-		g = graph.ReduceSum(g, axes...)
+	a, err := l.get(n, 1)
+	if err != nil {
+		return err
 	}
-	return graph.Reshape(g, dims...)
+	b, err := l.get(n, 2)
+	if err != nil {
+		return err
+	}
+	shape, err := broadcast(a.shape(), b.shape())
+	if err == nil {
+		shape, err = broadcast(shape, mask.dims)
+	}
+	if err != nil {
+		return err
+	}
+	a, b = l.inFull(a, shape), l.inFull(b, shape)
+	chosen := mask.repeated(shape)
+	chosen.float = true
+	t, _ := chosen.tensor()
+	zero := graph.ScalarZero(l.g, l.dtype)
+	is := graph.GreaterThan(l.constant(t), zero)
+	l.define(n, 0, value{node: graph.Where(is, a.node, b.node), axes: plain(len(shape)), last: -1}, []value{a, b}, func(v *graph.Node) []*graph.Node {
+		return []*graph.Node{graph.Where(is, v, zero), graph.Where(is, zero, v)}
+	})
+	return nil
+}
+
+// inFull keeps v in ONNX's order, repeated to the shape.
+func (l *lowering) inFull(v value, shape []int) value {
+	return l.to(l.expand(l.lift(v, len(shape)), shape), count(len(shape))...)
 }

@@ -3,9 +3,10 @@
 // Rules of the room:
 //   - It imports the libraries, never stages or the engine. It is the only room that imports GoMLX, whose graph building
 //     panics: those panics become errors in one place, build.
-//   - Layout: a value of ONNX shape (N, a, b, c) is kept as (a, b, c, N), batch innermost. Then a 1×1 convolution is one matrix
-//     product, the moves of im2col are of large blocks, and statistics of a channel reduce contiguous rows. Values that do not
-//     have the batch (weights, constants) keep ONNX's order.
+//   - Layout: images of ONNX shape (N, C, H, W) are kept as (C, H, W, N), batch innermost, and features of (N, T, D) as (D, T, N). Then a 1×1
+//     convolution or a dense layer is one matrix product, the moves of im2col are of large blocks, and statistics of a channel reduce
+//     contiguous rows. How a value is kept is part of it (value.go): Transpose moves nothing, and an operator asks for the order that it needs.
+//     Weights and constants keep ONNX's order.
 //   - Differentiation is by operator of the ONNX graph: each operator's file says how it is computed and how its gradient is. Where
 //     GoMLX's rule for the operator is good, it is taken from GoMLX's registry.
 //   - What is made small is an Objective, where batches come from is a BatchSource, and the weights with the computations over them are a Machine:
@@ -17,6 +18,7 @@ package learn
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/gomlx/compute"
@@ -28,22 +30,16 @@ import (
 	"github.com/darkroom-dev/darkroom/onnx"
 )
 
-// value is an ONNX value in the computation.
-type value struct {
-	node    *graph.Node
-	batched bool // its last axis is ONNX's first, N
-	// trained says that it depends on a parameter, so that it has a gradient.
-	trained bool
-}
-
-// dims returns the value's dimensions as they are kept.
-func (v value) dims() []int { return v.node.Shape().Dimensions }
-
 // operator lowers one node: it sets the outputs and records how gradients flow back.
 type operator func(l *lowering, n *protos.NodeProto) error
 
 // operators are the supported operators by ONNX name; each file adds its own.
 var operators = map[string]operator{}
+
+// supported says whether an operator can be lowered, or computed while lowering.
+func supported(operator string) bool {
+	return operators[operator] != nil || evaluators[operator] != nil || operator == "Shape" || operator == "Size"
+}
 
 func register(names []string, op operator) {
 	for _, n := range names {
@@ -56,19 +52,24 @@ type lowering struct {
 	g        *graph.Graph
 	model    *onnx.Model
 	training bool
-	// fusedNorm says that the device normalises a batch, and gives its gradients, in one operation each.
-	fusedNorm bool
-	dtype     dtypes.DType
-	batch     int
-	values    map[string]value
-	tape      []record
-	updates   map[string]*graph.Node // by name of a statistic: its value after this step
+	// fusedNorm and fusedSoftmax say that the device normalises a batch, with its gradients, and computes a softmax in one operation each.
+	fusedNorm, fusedSoftmax bool
+	dtype                   dtypes.DType
+	batch                   int
+	values                  map[string]value
+	known                   map[string]constant // values that follow from the model and the sizes alone
+	canonical               map[int]canonical   // by place in the tape: what in made of it
+	used                    map[string]value    // by name: the inputs of the node at hand as in returned them
+	tape                    []record
+	places                  int
+	updates                 map[string]*graph.Node // by name of a statistic: its value after this step
 }
 
-// record is how the gradient of one operator's output flows to its inputs.
+// record is how the gradient of one operator's output flows to its inputs. They are places in the tape.
 type record struct {
-	output   string
-	inputs   []string
+	output   int
+	inputs   []int
+	trained  []bool                            // of the inputs
 	backward func(v *graph.Node) []*graph.Node // in order of inputs; nil where there is none
 }
 
@@ -76,24 +77,43 @@ type record struct {
 // and statistic of the plan; all other initializers become constants.
 func lower(model *onnx.Model, images *graph.Node, weights map[string]*graph.Node, p *plan, training bool) (*lowering, *graph.Node, error) {
 	l := &lowering{g: images.Graph(), model: model, training: training, dtype: images.DType(), batch: images.Shape().Dimensions[3],
-		values: map[string]value{}, updates: map[string]*graph.Node{}}
+		values: map[string]value{}, known: map[string]constant{}, canonical: map[int]canonical{}, updates: map[string]*graph.Node{}}
 	can := images.Graph().Backend().Capabilities().Operations
 	l.fusedNorm = can[compute.OpTypeBatchNormForTraining] && can[compute.OpTypeBatchNormGradient] && l.dtype == dtypes.Float32
-	l.values[model.Input().Name] = value{node: images, batched: true}
-	for name, node := range weights {
-		l.values[name] = value{node: node, trained: p.isTrained(name)}
+	l.fusedSoftmax = can[compute.OpTypeFusedSoftmax] && l.dtype == dtypes.Float32
+	l.values[model.Input().Name] = value{node: images, axes: imageOrder(4), batched: true, last: 3, id: l.next()}
+	for _, w := range slices.Concat(p.parameters, p.statistics) {
+		node := weights[w.name]
+		if node == nil {
+			continue
+		}
+		l.values[w.name] = value{node: node, axes: plain(len(w.dims)), trained: p.isTrained(w.name), last: -1, id: l.next()}
 	}
 	for _, n := range model.Graph().Node {
-		if err := operators[n.OpType](l, n); err != nil {
+		if done, err := l.fold(n); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", onnx.NodeText(n), err)
+		} else if done {
+			continue
+		}
+		l.used = map[string]value{}
+		lowerNode := operators[n.OpType]
+		if lowerNode == nil {
+			return nil, nil, fmt.Errorf("%s: its inputs do not follow from the model and the size of the images", onnx.NodeText(n))
+		}
+		if err := lowerNode(l, n); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", onnx.NodeText(n), err)
 		}
 	}
-	return l, l.values[model.Output().Name].node, nil
+	out, ok := l.values[model.Output().Name]
+	if !ok || !out.batched {
+		return nil, nil, fmt.Errorf("the model's output %q does not depend on the images", model.Output().Name)
+	}
+	return l, l.kept(out).node, nil
 }
 
-// in returns the node's input i. Initializers that are not in the plan become constants here.
-func (l *lowering) in(n *protos.NodeProto, i int) (value, error) {
-	if i >= len(n.Input) || n.Input[i] == "" {
+// get returns the node's input i however it is kept. Initializers that are not in the plan become constants here.
+func (l *lowering) get(n *protos.NodeProto, i int) (value, error) {
+	if !has(n, i) {
 		return value{}, fmt.Errorf("input %d is missing", i)
 	}
 	name := n.Input[i]
@@ -101,12 +121,46 @@ func (l *lowering) in(n *protos.NodeProto, i int) (value, error) {
 		return v, nil
 	}
 	t, ok := l.model.Tensor(name)
+	if c, known := l.known[name]; known && !ok {
+		t, ok = c.tensor()
+	}
 	if !ok {
 		return value{}, fmt.Errorf("its input %q is not float32", name)
 	}
-	v := value{node: l.constant(t)}
+	v := value{node: l.constant(t), axes: plain(len(t.Dims)), last: -1, id: l.next()}
 	l.values[name] = v
 	return v, nil
+}
+
+// in returns the node's input i with ONNX's axes in order, each one axis, but the first one last when it has the batch.
+func (l *lowering) in(n *protos.NodeProto, i int) (value, error) {
+	v, err := l.get(n, i)
+	if err != nil {
+		return v, err
+	}
+	v = l.kept(v)
+	l.used[n.Input[i]] = v
+	return v, nil
+}
+
+// kept is v as in keeps it.
+func (l *lowering) kept(v value) value {
+	c, ok := l.canonical[v.id]
+	if !ok || !reflect.DeepEqual(c.from, v.axes) {
+		order := count(v.rank())
+		if v.batched && v.rank() > 0 {
+			order = append(order[1:], 0)
+		}
+		c = canonical{v.axes, l.to(v, order...)}
+		l.canonical[v.id] = c
+	}
+	return c.to
+}
+
+// canonical is what kept made of a value. Transpose gives another value at the same place in the tape.
+type canonical struct {
+	from layout
+	to   value
 }
 
 // has reports whether the node has the optional input i.
@@ -125,16 +179,21 @@ func (l *lowering) constant(t onnx.Tensor) *graph.Node {
 	return graph.Reshape(graph.Const(l.g, flat), t.Dims...)
 }
 
-// set defines the node's only output, whose gradient flows to the named inputs by backward.
+// set defines the node's only output, kept as in returns values, whose gradient flows to the named inputs by backward.
 func (l *lowering) set(n *protos.NodeProto, y *graph.Node, inputs []string, backward func(v *graph.Node) []*graph.Node) {
-	out := value{node: y, batched: true}
+	var from []value
 	for _, in := range inputs {
-		out.trained = out.trained || l.values[in].trained
+		v, ok := l.used[in]
+		if !ok {
+			v = l.values[in]
+		}
+		from = append(from, v)
 	}
-	l.values[n.Output[0]] = out
-	if l.training && out.trained {
-		l.tape = append(l.tape, record{n.Output[0], inputs, backward})
+	out := value{node: y, axes: plain(y.Rank()), last: -1}
+	if slices.ContainsFunc(from, func(v value) bool { return v.batched }) {
+		out.axes, out.last = imageOrder(y.Rank()), y.Rank()-1
 	}
+	l.define(n, 0, out, from, backward)
 }
 
 // gradients walks the tape back from the gradient of the logits and returns the gradient of every parameter that has one.
@@ -142,27 +201,37 @@ func (l *lowering) gradients(logits *graph.Node) map[string]*graph.Node {
 	return l.pull(map[string]*graph.Node{l.model.Output().Name: logits})
 }
 
-// pull walks the tape back from the gradients of some values, by name.
+// pull walks the tape back from the gradients of some values, by name, kept as in keeps them.
 func (l *lowering) pull(seeds map[string]*graph.Node) map[string]*graph.Node {
-	sums := map[string]*graph.Node{}
-	maps.Copy(sums, seeds)
+	sums := map[int]*graph.Node{}
+	add := func(place int, g *graph.Node) {
+		if sums[place] != nil {
+			g = graph.Add(sums[place], g)
+		}
+		sums[place] = g
+	}
+	for _, name := range slices.Sorted(maps.Keys(seeds)) {
+		add(l.kept(l.values[name]).id, seeds[name])
+	}
 	for _, r := range slices.Backward(l.tape) {
 		v := sums[r.output]
 		if v == nil {
 			continue // nothing that the loss sees depends on it
 		}
 		for i, g := range r.backward(v) {
-			name := r.inputs[i]
-			switch {
-			case g == nil || !l.values[name].trained:
-			case sums[name] == nil:
-				sums[name] = g
-			default:
-				sums[name] = graph.Add(sums[name], g)
+			if g != nil && r.trained[i] {
+				add(r.inputs[i], g)
 			}
 		}
+		delete(sums, r.output)
 	}
-	return sums
+	byName := map[string]*graph.Node{}
+	for _, t := range l.model.Graph().Initializer {
+		if v, ok := l.values[t.Name]; ok && v.trained && sums[v.id] != nil {
+			byName[t.Name] = sums[v.id]
+		}
+	}
+	return byName
 }
 
 // vjp returns the gradients of the inputs of y, one GoMLX operation, by GoMLX's own rule.

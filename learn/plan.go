@@ -2,7 +2,7 @@ package learn
 
 import (
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/gomlx/compute-onnx/support/protos"
@@ -20,9 +20,10 @@ type plan struct {
 
 // weight is an initializer that changes in training.
 type weight struct {
-	name  string
-	dims  []int
-	decay bool // a kernel or a matrix; biases, scales and shifts are not decayed by default
+	name string
+	dims []int
+	// decay says that it is a kernel or a matrix. Biases, scales, shifts, position embeddings and class tokens are not decayed by default.
+	decay bool
 }
 
 type role int
@@ -38,47 +39,73 @@ func (p *plan) isTrained(name string) bool { return p.isParameter(name) && !p.fr
 
 func (p *plan) isParameter(name string) bool { return p.role[name] == parameterRole }
 
-// trainedInputs are the inputs of each operator that are trained when they are initializers.
-var trainedInputs = map[string][]int{"Conv": {1, 2}, "Gemm": {1, 2}, "MatMul": {1}, "BatchNormalization": {1, 2}}
+// weightInputs are the inputs of each operator that hold weights, by nature of the operator.
+var weightInputs = map[string][]int{"Conv": {1, 2}, "Gemm": {0, 1, 2}, "MatMul": {0, 1}, "BatchNormalization": {1, 2}, "LayerNormalization": {1, 2}, "PRelu": {1}}
 
-// makePlan finds the roles and refuses operators that are not supported. The other operand of Add and Mul is trained when it has
-// more than one element and what it meets depends on a parameter: so the normalisation of the input stays as it is.
+// attentionMask is the largest addend that forbids a position to attention; exporters write -100 or less.
+const attentionMask = -100
+
+// flow is what a value depends on.
+type flow struct {
+	image   bool
+	trained bool     // on a parameter
+	origins []string // the float32 initializers that it is made of, when it does not depend on the image
+}
+
+// makePlan finds the roles and refuses operators that are not supported. What an operator multiplies with or adds by its nature is
+// trained. The other operand of Add, Mul and Concat (a position embedding, the scale of a layer, a class token) is trained when it has more than one
+// element, what it meets depends on a parameter, and it is not an attention mask, all 0 and -100 or less: so the normalisation of the
+// input stays as it is. What reaches an operator through others that do not see the image (Transpose, Gather, …) counts as the initializer it comes from.
 func makePlan(m *onnx.Model) (*plan, error) {
 	p := &plan{role: map[string]role{}}
 	if err := checkOperators(m); err != nil {
 		return nil, err
 	}
-	trained := map[string]bool{} // values that depend on a parameter
-	claim := func(name string, r role, n *protos.NodeProto) error {
-		if old, ok := p.role[name]; ok && old != r {
-			return fmt.Errorf("%s uses %q, which another node uses as a running statistic or a parameter", onnx.NodeText(n), name)
+	multiplied := map[string]bool{} // kernels and matrices, by name
+	flows := map[string]flow{m.Input().Name: {image: true}}
+	for _, t := range m.Graph().Initializer {
+		if t.DataType == int32(protos.TensorProto_FLOAT) {
+			flows[t.Name] = flow{origins: []string{t.Name}}
 		}
-		p.role[name] = r
-		trained[name] = r == parameterRole
-		return nil
 	}
 	for _, n := range m.Graph().Node {
+		out := flow{}
+		for _, in := range n.Input {
+			f := flows[in]
+			out.image, out.trained = out.image || f.image, out.trained || f.trained
+			out.origins = append(out.origins, f.origins...)
+		}
+		if n.OpType == "Shape" || n.OpType == "Size" {
+			continue
+		}
 		for i, in := range n.Input {
-			if _, float := m.Tensor(in); !float {
+			f := flows[in]
+			if !out.image || f.image || len(f.origins) == 0 {
 				continue
 			}
-			r := initializerRole(m, n, i, trained)
+			r := inputRole(m, n, i, f, out.trained)
 			if r == constantRole {
 				continue
 			}
-			if err := claim(in, r, n); err != nil {
-				return nil, err
+			for _, name := range f.origins {
+				if old, ok := p.role[name]; ok && old != r {
+					return nil, fmt.Errorf("%s uses %q, which another node uses as a running statistic or a parameter", onnx.NodeText(n), name)
+				}
+				p.role[name] = r
+				multiplied[name] = multiplied[name] || slices.Contains(weightInputs[n.OpType], i)
 			}
+			out.trained = out.trained || r == parameterRole
 		}
-		for _, in := range n.Input {
-			if trained[in] {
-				trained[n.Output[0]] = true
-			}
+		if out.image {
+			out.origins = nil
+		}
+		for _, name := range n.Output {
+			flows[name] = out
 		}
 	}
 	for _, t := range m.Graph().Initializer {
 		tensor, _ := m.Tensor(t.Name)
-		w := weight{t.Name, tensor.Dims, len(tensor.Dims) > 1}
+		w := weight{t.Name, tensor.Dims, len(tensor.Dims) > 1 && multiplied[t.Name]}
 		switch p.role[t.Name] {
 		case parameterRole:
 			p.parameters = append(p.parameters, w)
@@ -86,33 +113,47 @@ func makePlan(m *onnx.Model) (*plan, error) {
 			p.statistics = append(p.statistics, w)
 		}
 	}
-	if !trained[m.Output().Name] {
+	if !flows[m.Output().Name].trained {
 		return nil, fmt.Errorf("the model has no weights that its output depends on, so there is nothing to train")
 	}
 	return p, nil
 }
 
-func initializerRole(m *onnx.Model, n *protos.NodeProto, i int, trained map[string]bool) role {
+// inputRole says what the initializers behind a node's input i are; trained says that another input depends on a parameter.
+func inputRole(m *onnx.Model, n *protos.NodeProto, i int, f flow, trained bool) role {
 	if n.OpType == "BatchNormalization" && i >= 3 {
 		return statisticRole
 	}
-	for _, t := range trainedInputs[n.OpType] {
-		if i == t {
-			return parameterRole
-		}
+	if slices.Contains(weightInputs[n.OpType], i) {
+		return parameterRole
 	}
-	if (n.OpType == "Add" || n.OpType == "Mul") && len(n.Input) == 2 && trained[n.Input[1-i]] {
-		if t, _ := m.Tensor(n.Input[i]); len(t.Data) > 1 {
+	if n.OpType != "Add" && n.OpType != "Mul" && n.OpType != "Concat" || !trained {
+		return constantRole
+	}
+	for _, name := range f.origins {
+		if t, _ := m.Tensor(name); len(t.Data) > 1 && !isMask(t) {
 			return parameterRole
 		}
 	}
 	return constantRole
 }
 
+// isMask recognises what is added to attention's scores to forbid positions.
+func isMask(t onnx.Tensor) bool {
+	forbids := false
+	for _, v := range t.Data {
+		if v != 0 && v > attentionMask {
+			return false
+		}
+		forbids = forbids || v != 0
+	}
+	return forbids
+}
+
 // checkOperators names every operator that cannot be trained through, before anything is built.
 func checkOperators(m *onnx.Model) error {
 	for _, n := range m.Graph().Node {
-		if n.Domain != "" && n.Domain != "ai.onnx" || operators[n.OpType] == nil {
+		if n.Domain != "" && n.Domain != "ai.onnx" || !supported(n.OpType) {
 			return fmt.Errorf("%s cannot be trained through. Supported operators: %s", onnx.NodeText(n), strings.Join(operatorNames(), ", "))
 		}
 	}
@@ -124,6 +165,10 @@ func operatorNames() []string {
 	for n := range operators {
 		names = append(names, n)
 	}
-	sort.Strings(names)
-	return names
+	for n := range evaluators {
+		names = append(names, n)
+	}
+	names = append(names, "Shape", "Size")
+	slices.Sort(names)
+	return slices.Compact(names)
 }

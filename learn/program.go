@@ -156,7 +156,7 @@ func (l *lowering) value(name string) (*graph.Node, error) {
 	if !ok || !v.batched {
 		return nil, fmt.Errorf("the model's graph has no value %q with the batch. Its output is %q", name, l.model.Output().Name)
 	}
-	return v.node, nil
+	return l.kept(v).node, nil
 }
 
 // gradient builds the objective; its loss and metrics become results. It returns the gradient of each trained parameter that has one.
