@@ -24,7 +24,7 @@ import (
 // Kind is the train kind.
 var Kind = &stages.Kind{
 	Name:    "train",
-	Version: 3,
+	Version: 4,
 	Doc: "Trains a model on a dataset. The images are shuffled anew in every epoch, and an augmentation policy of the dataset is applied anew to each image; the images of a last batch " +
 		"that is not full are left out of that epoch. After each epoch the model is scored on `validation`, without augmentation; `model` is the one with the best accuracy, the earlier of equal ones, " +
 		"and without `validation` the last.\n\n" +
