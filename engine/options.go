@@ -74,6 +74,9 @@ func (o Options) wanted(n *Node, compute *stages.Compute, runner Runner) (stages
 			want.Backend = runner.Backend()
 		}
 	}
+	if want.Backend == stages.TensorRT {
+		want.Threads = 1 // those of the processor do not compute
+	}
 	if want.Backend == stages.CPU && want.Precision != stages.FP32 {
 		return want, stages.NarrowOnCPU(want.Precision)
 	}

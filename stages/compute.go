@@ -4,10 +4,14 @@ package stages
 const (
 	CPU  = "cpu"
 	CUDA = "cuda"
+	// TensorRT is what an engine is tied to: the version of TensorRT, the GPU and its driver. A kind asks for it by itself, no user does.
+	TensorRT = "tensorrt"
 
 	FP32 = "fp32"
 	BF16 = "bf16"
 	FP16 = "fp16"
+	// ModelPrecision is that of the model's own types.
+	ModelPrecision = "model"
 )
 
 // Compute is where a stage computes and how precisely: the arguments of kinds that can do so on a GPU. Like the thread count

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -14,11 +15,12 @@ import (
 	"github.com/darkroom-dev/darkroom/runners/gpu"
 	"github.com/darkroom-dev/darkroom/runners/local"
 	"github.com/darkroom-dev/darkroom/stages"
+	"github.com/darkroom-dev/darkroom/stages/tensorrt"
 )
 
 // runners are what stages run on: the local one, and one for each block runner "gpu" that a stage of p asks for.
 func runners(p *engine.Pipeline) (map[string]engine.Runner, error) {
-	here, err := local.New(local.Options{Device: processor})
+	here, err := local.New(local.Options{Device: processor, TensorRT: engineHere})
 	if err != nil {
 		return nil, lackingf("the local runner: %w", err)
 	}
@@ -63,7 +65,7 @@ func processor(threads int) (stages.Device, error) {
 // checkDevice finds out before anything runs that a stage will lack what it computes with.
 func checkDevice(p *engine.Pipeline) error {
 	for _, n := range p.Nodes {
-		if n.Kind.Computes {
+		if n.Kind.Computes && (n.Schema == nil || n.Schema.Compute == nil || n.Schema.Compute.Device != stages.TensorRT) {
 			_, err := computeLibrary()
 			return err
 		}
@@ -76,6 +78,9 @@ var cuda = sync.OnceValues(xla.FindCUDA)
 
 // cudaDevice is the device class of a GPU. The number of threads is 1: those of the processor do not compute.
 func cudaDevice(want stages.Device, on gpu.Device) (stages.Device, error) {
+	if want.Backend == stages.TensorRT {
+		return engineDevice(&on), nil
+	}
 	in, remedy, err := usableCUDA(on)
 	if err != nil {
 		return stages.Device{}, stages.Problemf("device", "GPU cannot be computed on", "%s. The way out: %s.", sentence(err.Error()), remedy)
@@ -84,6 +89,29 @@ func cudaDevice(want stages.Device, on gpu.Device) (stages.Device, error) {
 		return stages.Device{}, stages.Problemf("precision", "Precision that the device lacks", "The GPU %s has compute capability %s, and GPUs compute in bf16 from 8.0 on. Use precision = \"fp16\" or \"fp32\".", on.Name, on.Class)
 	}
 	return stages.Device{Backend: stages.CUDA, Version: in.Version() + ", driver " + on.Driver, ISA: strings.TrimSpace(on.Name + " " + on.Class), Precision: want.Precision, Threads: 1}, nil
+}
+
+// engineHere is what engines of this machine's first GPU are tied to. Without TensorRT or a GPU the plan still tells what would run: the stage itself
+// says what is missing.
+func engineHere() (stages.Device, error) {
+	devices, err := gpu.List(context.Background())
+	if err != nil || len(devices) == 0 {
+		return engineDevice(nil), nil
+	}
+	return engineDevice(&devices[0]), nil
+}
+
+// engineDevice is the device class of TensorRT engines for a GPU; nil: there is none.
+func engineDevice(on *gpu.Device) stages.Device {
+	d := stages.Device{Backend: stages.TensorRT, Version: "no TensorRT", ISA: "no GPU", Precision: stages.ModelPrecision, Threads: 1}
+	if version, err := tensorrt.Installed(context.Background()); err == nil {
+		d.Version = "TensorRT " + version
+	}
+	if on != nil {
+		d.Version += ", driver " + on.Driver
+		d.ISA = strings.TrimSpace(on.Name + " " + on.Class)
+	}
+	return d
 }
 
 // usableCUDA returns the plugin when it can compute on the GPU, as far as files and versions tell; else why not, and the way out.

@@ -21,7 +21,7 @@ const visibleVariable = "CUDA_VISIBLE_DEVICES"
 type Options struct {
 	Local    *local.Runner  // executes the stages
 	Settings map[string]any // arguments of the block, plain values: devices, memory, uuids
-	// Device returns the device class of computing on a GPU of this machine in want's precision, or a stages.Problem that says what is missing; nil: no kind can.
+	// Device returns the device class of computing on a GPU of this machine in want's precision, or of engines built for it, or a stages.Problem that says what is missing; nil: no kind can.
 	Device func(want stages.Device, on Device) (stages.Device, error)
 	// Environment returns what the worker of a job that computes on a GPU needs in its environment; nil: nothing.
 	Environment func(job *stages.Job) ([]string, error)
@@ -97,7 +97,7 @@ func (r *Runner) found() ([]Device, error) {
 
 // Device implements engine.Runner. Which GPU a stage gets is not known before it runs, so those that it can get must be of one model.
 func (r *Runner) Device(want stages.Device) (stages.Device, error) {
-	if want.Backend != stages.CUDA {
+	if want.Backend != stages.CUDA && want.Backend != stages.TensorRT {
 		return r.o.Local.Device(want)
 	}
 	devices, err := r.found()

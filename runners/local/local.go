@@ -38,7 +38,9 @@ type Options struct {
 	// Device returns the device class of this machine's processor for a number of compute threads; nil: there is none, and kinds
 	// that compute fail.
 	Device func(threads int) (stages.Device, error)
-	Env    []string // added to a worker's environment; later entries win
+	// TensorRT returns what engines that are built on this machine are tied to; nil: kinds that build engines fail.
+	TensorRT func() (stages.Device, error)
+	Env      []string // added to a worker's environment; later entries win
 }
 
 // Runner implements engine.Runner. It is immutable.
@@ -83,6 +85,8 @@ func (r *Runner) Backend() string { return stages.CPU }
 // Device implements engine.Runner: the processor, in fp32.
 func (r *Runner) Device(want stages.Device) (stages.Device, error) {
 	switch {
+	case want.Backend == stages.TensorRT && r.o.TensorRT != nil:
+		return r.o.TensorRT()
 	case want.Backend != stages.CPU:
 		return stages.Device{}, stages.Problemf("device", "Device not available", "The local runner lends no GPU, since nobody would then know whose it is. Leave \"runner\" out, or name one of the type \"gpu\".")
 	case want.Precision != stages.FP32:

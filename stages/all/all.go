@@ -10,6 +10,7 @@ import (
 	"github.com/darkroom-dev/darkroom/stages/ingest"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
 	"github.com/darkroom-dev/darkroom/stages/split"
+	"github.com/darkroom-dev/darkroom/stages/tensorrt"
 	"github.com/darkroom-dev/darkroom/stages/train"
 )
 
@@ -20,6 +21,7 @@ func Catalog() *stages.Catalog {
 		split.Kind,
 		augment.Kind,
 		train.Kind,
+		tensorrt.Kind,
 		evaluate.Kind,
 		choose.Kind,
 		exec.Kind,

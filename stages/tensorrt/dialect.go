@@ -47,6 +47,19 @@ func (r release) dialect() (dialect, error) {
 // errNoProgram says that there is no trtexec on this machine.
 var errNoProgram = errors.New("trtexec, the program that builds TensorRT engines, is not installed")
 
+// Installed returns the version of this machine's TensorRT, or an error that says why there is none that can be used.
+func Installed(ctx context.Context) (string, error) {
+	program, err := findProgram()
+	if err != nil {
+		return "", err
+	}
+	r, err := askRelease(ctx, program)
+	if err == nil {
+		_, err = r.dialect()
+	}
+	return r.String(), err
+}
+
 // findProgram returns the path of trtexec: the variable's, else the one on PATH, else a well-known place.
 func findProgram() (string, error) {
 	if path := os.Getenv(programVariable); path != "" {

@@ -69,6 +69,7 @@ type tensorrt struct {
 }
 
 func (t *tensorrt) Declare(s *stages.Schema) {
+	s.Compute = &stages.Compute{Device: stages.TensorRT, Precision: stages.ModelPrecision}
 	s.In("model", artifact.Model, "The model to build an engine of.")
 	s.In("timing_cache", artifact.Engine, "An engine that was built before: its timings of kernels are used again, which makes the build faster and its choices the same.").OrNone()
 	s.Ints(&t.batch, "batch", []int{1}, "Batch sizes: one number, or the smallest, the one to be fastest at, and the largest.").NonEmpty().In(1, 65536)
@@ -211,10 +212,11 @@ func (t *tensorrt) program(ctx context.Context) (string, release, error) {
 // missing ends a stage that cannot build: it tells the command that would have been run, and fails or writes outputs that say so.
 func (t *tensorrt) missing(job *stages.Job, model *onnx.Model, b *build, why error) error {
 	b.Command = append([]string{"trtexec"}, t.commandLine(dialect10, model.Input())...)
-	job.Logf("with TensorRT 10 the engine would be built by:\n%s", shellWords(b.Command))
+	job.Logf("with TensorRT 10 the engine would be built by the command:")
+	job.Logf("%s", shellWords(b.Command))
 	if t.onMissing != "skip" {
 		p := stages.Problemf("", "TensorRT is missing", "The engine cannot be built on this machine: %v. Install TensorRT 10 or 11 and put trtexec on PATH, or set %s to it; or write on_missing = \"skip\" to go on without an engine. "+
-			"The command would be: %s", why, programVariable, shellWords(b.Command))
+			"The log holds the command that would have built it.", why, programVariable)
 		p.Lacking = true
 		return p
 	}
