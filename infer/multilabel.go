@@ -49,7 +49,7 @@ func ScoreLabels(logits []float32, members []bool, classes int, threshold float6
 			if member != answered {
 				errors++
 			}
-			loss += binaryLoss(logit, member)
+			loss += BinaryLoss(logit, member)
 			bins.calibrate(p, member)
 		}
 		wrong += errors
@@ -121,8 +121,8 @@ func Logistic(x float64) float64 {
 	return 1 / (1 + math.Exp(-x))
 }
 
-// binaryLoss returns −log of the logistic function of the logit, or of its complement.
-func binaryLoss(logit float64, member bool) float64 {
+// BinaryLoss returns −log of the logistic function of the logit, or of its complement.
+func BinaryLoss(logit float64, member bool) float64 {
 	if member {
 		logit = -logit
 	}

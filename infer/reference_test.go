@@ -202,3 +202,15 @@ func TestThin(t *testing.T) {
 		t.Error("points on a straight line were to go")
 	}
 }
+
+func TestSignTest(t *testing.T) {
+	// Two-sided binomial test at 1/2: 8 of 10 gives 0.109375, 0 of 5 gives 0.0625.
+	for _, c := range []struct {
+		a, b int
+		want float64
+	}{{8, 2, 0.109375}, {0, 5, 0.0625}, {3, 3, 1}, {0, 0, 1}} {
+		if got := signTest(c.a, c.b); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("signTest(%d, %d) = %v, want %v", c.a, c.b, got, c.want)
+		}
+	}
+}

@@ -50,7 +50,11 @@ func writeDataset(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	for i, image := range images {
-		if err := w.Add(fmt.Sprintf("image-%d", i), image.label, image.pixels); err != nil {
+		s := dataset.Sample{ID: fmt.Sprintf("image-%d", i), Label: image.label, Image: image.pixels, Height: 1, Width: 3, Meta: []dataset.Pair{{Name: "line", Value: string(rune('A' + i%2))}}}
+		if i == 5 {
+			s.Meta = nil
+		}
+		if err := w.AddSample(s); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,8 +88,10 @@ func device() stages.Device {
 func TestConformance(t *testing.T) {
 	needLibrary(t)
 	for name, f := range map[string]stagetest.Fixture{
-		"pinned.json":          {},
-		"pinned-baseline.json": {Args: stages.Args{Values: map[string]any{"top_k": []any{1.0, 2.0}, "probabilities": true, "batch": 2.0, "worst": 1.0}}},
+		"pinned.json": {},
+		"pinned-baseline.json": {Args: stages.Args{Values: map[string]any{"top_k": []any{1.0, 2.0}, "probabilities": true, "batch": 2.0, "worst": 1.0,
+			"slices": []any{"line"}, "corruptions": list(corruptionNames()), "severities": []any{5.0, 1.0}, "views": list(viewNames), "resamples": 50.0},
+			Blocks: []stages.BlockArgs{{Type: "latency", Args: stages.Args{Values: map[string]any{"batches": []any{1.0, 2.0}, "thread_counts": []any{1.0}, "runs": 3.0}}}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f.Kind, f.Device, f.PinFile = Kind, device(), filepath.Join("testdata", name)
@@ -118,6 +124,13 @@ func (s *said) Measure(name string, v float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.measured[name] = v
+}
+
+func list(names []string) (out []any) {
+	for _, n := range names {
+		out = append(out, n)
+	}
+	return out
 }
 
 // run evaluates; its outputs lie in the folder that it returns.
@@ -279,17 +292,5 @@ func TestCancelledInTheMiddle(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(out); len(entries) > 0 {
 		t.Errorf("a cancelled run wrote %v", entries)
-	}
-}
-
-func TestSignTest(t *testing.T) {
-	// Two-sided binomial test at 1/2: 8 of 10 gives 0.109375, 0 of 5 gives 0.0625.
-	for _, c := range []struct {
-		a, b int
-		want float64
-	}{{8, 2, 0.109375}, {0, 5, 0.0625}, {3, 3, 1}, {0, 0, 1}} {
-		if got := signTest(c.a, c.b); math.Abs(got-c.want) > 1e-9 {
-			t.Errorf("signTest(%d, %d) = %v, want %v", c.a, c.b, got, c.want)
-		}
 	}
 }

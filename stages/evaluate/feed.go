@@ -1,0 +1,104 @@
+package evaluate
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"github.com/darkroom-dev/darkroom/dataset"
+)
+
+// feed prepares batches of a dataset's images while the model answers others.
+type feed struct {
+	data    *dataset.Dataset
+	batch   int                                 // images
+	workers int                                 // change no byte
+	spoil   func(row int, pixels []byte) []byte // nil: none. Neither may write to its argument.
+	look    func(pixels []byte) []byte          // nil: as it is
+}
+
+// ready is some images, values 0 to 1, (n, C, H, W).
+type ready struct {
+	images []float32
+	n      int
+	err    error
+}
+
+// batches yields all batches in order. When ctx ends it yields ctx's error once. All its goroutines have ended when it returns.
+func (f *feed) batches(ctx context.Context) iter.Seq2[*ready, error] {
+	return func(yield func(*ready, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		var workers sync.WaitGroup
+		defer workers.Wait()
+		defer cancel()
+		queue := make(chan chan *ready, f.workers)
+		workers.Go(func() {
+			defer close(queue)
+			for first := 0; first < f.data.Len(); first += f.batch {
+				slot := make(chan *ready, 1)
+				select {
+				case queue <- slot:
+				case <-ctx.Done():
+					return
+				}
+				workers.Go(func() { slot <- f.prepare(first) })
+			}
+		})
+		for slot := range queue {
+			b := <-slot
+			if ctx.Err() != nil {
+				yield(nil, ctx.Err())
+				return
+			}
+			if !yield(b, b.err) || b.err != nil {
+				return
+			}
+		}
+		if ctx.Err() != nil {
+			yield(nil, ctx.Err())
+		}
+	}
+}
+
+func (f *feed) prepare(first int) *ready {
+	info := f.data.Info()
+	size := info.ImageSize()
+	b := &ready{n: min(f.batch, f.data.Len()-first)}
+	b.images = make([]float32, b.n*size)
+	var buffer []byte
+	for i := range b.n {
+		pixels, err := f.data.Pixels(first+i, buffer)
+		if err != nil {
+			b.err = err
+			return b
+		}
+		if info.Encoded {
+			buffer = pixels
+		}
+		if f.spoil != nil {
+			pixels = f.spoil(first+i, pixels)
+		}
+		if f.look != nil {
+			pixels = f.look(pixels)
+		}
+		planes(pixels, b.images[i*size:(i+1)*size], info.Channels)
+	}
+	return b
+}
+
+// planes turns (H, W, C) bytes into (C, H, W) numbers from 0 to 1, as the dataset's loader does.
+func planes(pixels []byte, to []float32, channels int) {
+	const unit = 1.0 / 255
+	area := len(pixels) / channels
+	if channels == 1 {
+		for i, v := range pixels {
+			to[i] = float32(v) * unit
+		}
+		return
+	}
+	r, g, b := to[:area], to[area:2*area], to[2*area:3*area]
+	for i := range r {
+		p := pixels[3*i : 3*i+3 : 3*i+3]
+		r[i], g[i], b[i] = float32(p[0])*unit, float32(p[1])*unit, float32(p[2])*unit
+	}
+}
