@@ -1,0 +1,3 @@
+#define CLASS baseline
+#define WIDTH 16
+#include "body.h"
