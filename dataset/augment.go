@@ -1,206 +1,241 @@
 package dataset
 
-import "math"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/darkroom-dev/darkroom/dataset/pixel"
+)
+
+// Others are the samples that an operation takes further ones from.
+type Others interface {
+	Len() int
+	// Pixels returns the image of a row, (H, W, C) bytes that must not be written to, in buffer where it has to be decoded.
+	Pixels(row int, buffer []byte) ([]byte, error)
+}
 
 // Augmenter applies a policy to the images of one dataset. It holds buffers and is not safe for concurrent use.
 type Augmenter struct {
-	policy  *Policy
+	policy *Policy
+	info   Info // of the stored images
+	steps  []*bound
+	others Others
+	out    Info // of the results
+	scale  []float32
+	shift  []float32
+
+	// The image that is worked on: a view of the stored one, or one of the two buffers.
+	pix     []byte
 	h, w, c int
-	a, b    []float32 // (H, W, C), the image and the target of the next resampling
+	buffers [2][]byte
+	pending pending
+
+	regions *regions // nil: none are to be moved
+	shares  []Share
+	key     drawKey
+	partner *Augmenter // makes the other samples; nil until one is needed
+	source  []byte     // of its image, where it has to be decoded
+	err     error      // of reading another sample
 }
 
-// NewAugmenter returns an augmenter for images of info's size.
-func NewAugmenter(p *Policy, info Info) *Augmenter {
-	n := info.ImageSize()
-	return &Augmenter{policy: p, h: info.Height, w: info.Width, c: info.Channels, a: make([]float32, n), b: make([]float32, n)}
+// drawKey is what every draw is a function of, with the operation.
+type drawKey struct{ seed, epoch, sample uint64 }
+
+// Share is what a row of the dataset contributes to an image, and so to its label.
+type Share struct {
+	Row    int
+	Weight float32
 }
 
-// Apply returns the augmented image, (H, W, C), values 0 to 1, in a buffer that the next call overwrites. The result
-// is a function of (policy, seed, epoch, sample) and the pixels alone.
-func (g *Augmenter) Apply(image []byte, seed, epoch, sample uint64) []float32 {
-	for i, v := range image {
-		g.a[i] = float32(v) * (1.0 / 255)
+// bound is an operation that is ready to be applied.
+type bound struct {
+	arguments
+	kind *OperationKind
+	of   []*bound
+	top  int // the place in the policy of the operation that this is, or that holds it: another sample's way ends there
+}
+
+// arguments are those of an operation, checked.
+type arguments map[string]any
+
+func (a arguments) number(name string) float64 { return a[name].(float64) }
+func (a arguments) whole(name string) int      { return int(a[name].(float64)) }
+func (a arguments) is(name string) bool        { return a[name].(float64) != 0 }
+func (a arguments) text(name string) string    { return a[name].(string) }
+func (a arguments) list(name string) []float64 { return a[name].([]float64) }
+
+// between draws from the range of that name.
+func (a arguments) between(name string, s *Stream) float64 {
+	r := a.list(name)
+	return s.In(r[0], r[1])
+}
+
+// wholeBetween draws a whole number from the range of that name, its ends among them.
+func (a arguments) wholeBetween(name string, s *Stream) int {
+	r := a.list(name)
+	return int(r[0]) + s.Intn(int(r[1])-int(r[0])+1)
+}
+
+// around draws within ± the argument of that name.
+func (a arguments) around(name string, s *Stream) float64 { return s.In(-1, 1) * a.number(name) }
+
+func (a arguments) border() pixel.Border { return borders[a.text("border_mode")] }
+
+func (a arguments) fill() [3]byte {
+	v := byte(a.number("fill"))
+	return [3]byte{v, v, v}
+}
+
+// NewAugmenter returns an augmenter for images of info's size. others may be nil when no operation of the policy needs them. A policy whose
+// operations do not fit the size is an error.
+func NewAugmenter(p *Policy, info Info, others Others) (*Augmenter, error) {
+	if others == nil && p.Mixes() {
+		return nil, errors.New("the policy mixes samples, and there are no others to take")
 	}
-	pending := identity()
-	for i, op := range g.policy.operations {
-		s := NewStream(seed, "augment", epoch, sample, uint64(i))
-		if p, ok := op.Args["p"]; ok && !s.Chance(p) {
-			continue
-		}
-		if g.geometry(&pending, op, &s) {
-			continue
-		}
-		g.resample(&pending)
-		switch op.Name {
-		case "brightness_contrast":
-			g.brightnessContrast(op.Args["brightness"], op.Args["contrast"], &s)
-		case "gaussian_noise":
-			g.noise(op.Args["sigma"], &s)
-		}
+	h, w, err := p.Size(info.Height, info.Width)
+	if err != nil {
+		return nil, err
 	}
-	g.resample(&pending)
-	return g.a
+	g := &Augmenter{policy: p, info: info, others: others, c: info.Channels, out: info, steps: bind(p.Operations(), -1)}
+	g.out.Height, g.out.Width, g.out.Policy = h, w, nil
+	g.scale, g.shift = p.normalisation(info.Channels)
+	return g, nil
 }
 
-// affine maps a target pixel to the place in the source that it is taken from, in pixels from the image's centre:
-// x' = xx·x + xy·y + x0.
-type affine struct {
-	xx, xy, x0, yx, yy, y0 float64
-	black                  bool // what lies outside is black; otherwise it is mirrored
-	set                    bool
-}
-
-func identity() affine { return affine{xx: 1, yy: 1} }
-
-// then makes m apply after what is pending: target → m → pending → source.
-func (t *affine) then(m affine) {
-	*t = affine{
-		xx: t.xx*m.xx + t.xy*m.yx, xy: t.xx*m.xy + t.xy*m.yy, x0: t.xx*m.x0 + t.xy*m.y0 + t.x0,
-		yx: t.yx*m.xx + t.yy*m.yx, yy: t.yx*m.xy + t.yy*m.yy, y0: t.yx*m.x0 + t.yy*m.y0 + t.y0,
-		black: t.black || m.black, set: true,
+// bind finds the kinds of operations at the place top of the policy, each at its own place when that is negative.
+func bind(operations []Operation, top int) []*bound {
+	var out []*bound
+	for i, op := range operations {
+		if top >= 0 {
+			i = top
+		}
+		out = append(out, &bound{arguments: op.Args, kind: operationKinds[op.Name], of: bind(op.Of, i), top: i})
 	}
+	return out
 }
 
-// geometry adds an operation that moves pixels to what is pending, and reports whether it is one.
-func (g *Augmenter) geometry(t *affine, op Operation, s *Stream) bool {
-	m := identity()
-	switch op.Name {
-	case "flip": // each of the directions that are on, with even chance when both are
-		h, v := op.Args["horizontal"] != 0, op.Args["vertical"] != 0
-		if h && v {
-			h, v = s.Chance(0.5), s.Chance(0.5)
-		}
-		if h {
-			m.xx = -1
-		}
-		if v {
-			m.yy = -1
-		}
-	case "rotate": // by an angle within ±limit degrees
-		sin, cos := math.Sincos(s.In(-1, 1) * op.Args["limit"] * math.Pi / 180)
-		m.xx, m.xy, m.yx, m.yy = cos, sin, -sin, cos
-	case "scale": // by a factor between 1-limit and 1+limit
-		f := 1 / math.Max(0.01, 1+s.In(-1, 1)*op.Args["limit"])
-		m.xx, m.yy = f, f
-	case "shift": // in each direction within ±limit of the side
-		m.x0 = s.In(-1, 1) * op.Args["limit"] * float64(g.w)
-		m.y0 = s.In(-1, 1) * op.Args["limit"] * float64(g.h)
-	case "crop": // a window of the image's size out of the image with a black border of padding pixels
-		pad := int(op.Args["padding"])
-		m.x0 = float64(s.Intn(2*pad+1) - pad)
-		m.y0 = float64(s.Intn(2*pad+1) - pad)
-		m.black = true
-	default:
-		return false
+// Info describes the augmented images.
+func (g *Augmenter) Info() Info { return g.out }
+
+// Normalisation returns for each channel what a byte is multiplied by, and what is added, to make the value that a model gets: 1/255 and 0
+// unless the policy normalises.
+func (g *Augmenter) Normalisation() (scale, shift []float32) { return g.scale, g.shift }
+
+// Apply returns the augmented image, (H, W, C) bytes of Info's size, that the next call overwrites; it may be image itself. It is a function
+// of (policy, seed, epoch, sample) and the pixels alone, those of the other samples among them. shares say what rows it is made of, when the
+// policy mixes; sample is the image's own row.
+func (g *Augmenter) Apply(image []byte, seed, epoch, sample uint64) (pixels []byte, shares []Share, err error) {
+	g.regions = nil
+	return g.run(image, drawKey{seed, epoch, sample}, len(g.steps))
+}
+
+// run applies the first steps.
+func (g *Augmenter) run(image []byte, key drawKey, steps int) ([]byte, []Share, error) {
+	g.pix, g.h, g.w, g.pending, g.err = image, g.info.Height, g.info.Width, pending{}, nil
+	g.key, g.shares = key, append(g.shares[:0], Share{int(key.sample), 1})
+	for i, step := range g.steps[:steps] {
+		s := NewStream(key.seed, "augment", key.epoch, key.sample, uint64(i))
+		g.step(step, &s)
 	}
-	t.then(m)
-	return true
+	g.flush()
+	if g.err != nil {
+		return nil, nil, g.err
+	}
+	return g.pix, g.shares, nil
 }
 
-// resample carries out what is pending.
-func (g *Augmenter) resample(t *affine) {
-	if !t.set {
+// step applies an operation with its probability.
+func (g *Augmenter) step(b *bound, s *Stream) {
+	if p, ok := b.arguments["p"]; ok && !s.Chance(p.(float64)) {
 		return
 	}
-	if whole(t.x0) && whole(t.y0) && t.xy == 0 && t.yx == 0 && math.Abs(t.xx) == 1 && math.Abs(t.yy) == 1 {
-		g.move(t)
-	} else {
-		g.warp(t)
-	}
-	g.a, g.b = g.b, g.a
-	*t = identity()
+	b.kind.apply(g, b, s)
 }
 
-func whole(f float64) bool { return f == math.Trunc(f) }
+// room returns a buffer of n bytes that is not the image.
+func (g *Augmenter) room(n int) []byte {
+	i := 0
+	if len(g.pix) > 0 && len(g.buffers[0]) > 0 && &g.pix[0] == &g.buffers[0][0] {
+		i = 1
+	}
+	if len(g.buffers[i]) < n {
+		g.buffers[i] = make([]byte, n)
+	}
+	return g.buffers[i][:n]
+}
 
-// move copies pixels for flips and whole shifts, without interpolation.
-func (g *Augmenter) move(t *affine) {
-	for y := range g.h {
-		sy := y
-		if t.yy < 0 {
-			sy = g.h - 1 - y
+// change replaces the image by what f makes of it, of the same size.
+func (g *Augmenter) change(f func(src, dst []byte)) {
+	g.flush()
+	dst := g.room(len(g.pix))
+	f(g.pix, dst)
+	g.pix = dst
+}
+
+// own makes the image one that may be written to.
+func (g *Augmenter) own() {
+	g.flush()
+	if len(g.buffers[0]) > 0 && &g.pix[0] == &g.buffers[0][0] || len(g.buffers[1]) > 0 && &g.pix[0] == &g.buffers[1][0] {
+		return
+	}
+	dst := g.room(len(g.pix))
+	copy(dst, g.pix)
+	g.pix = dst
+}
+
+// Size returns the size of the images that the policy makes of those of (h, w), or why it cannot.
+func (p *Policy) Size(h, w int) (int, int, error) {
+	if p == nil {
+		return h, w, nil
+	}
+	return sizeOf(p.operations, h, w)
+}
+
+func sizeOf(operations []Operation, h, w int) (int, int, error) {
+	for i, op := range operations {
+		kind := operationKinds[op.Name]
+		var err error
+		h0, w0 := h, w
+		switch {
+		case kind.Nested:
+			h, w, err = sizeOfAny(op, h, w)
+		case kind.size != nil:
+			h, w, err = kind.size(op.Args, h, w)
 		}
-		sy += int(t.y0)
-		for x := range g.w {
-			sx := x
-			if t.xx < 0 {
-				sx = g.w - 1 - x
-			}
-			sx += int(t.x0)
-			to := g.b[(y*g.w+x)*g.c:][:g.c]
-			if t.black && (sx < 0 || sy < 0 || sx >= g.w || sy >= g.h) {
-				clear(to)
-				continue
-			}
-			copy(to, g.a[(mirror(sy, g.h)*g.w+mirror(sx, g.w))*g.c:][:g.c])
+		if err == nil && (h < 1 || w < 1 || h > MaxSide || w > MaxSide) {
+			err = fmt.Errorf("the result would be %d×%d pixels; a side is within 1 to %d", w, h, MaxSide)
 		}
-	}
-}
-
-// mirror brings an index into 0 to n-1 by reflection at the outer pixels' outer edges (… 1 0 | 0 1 …).
-func mirror(i, n int) int {
-	if i >= 0 && i < n {
-		return i
-	}
-	i %= 2 * n
-	if i < 0 {
-		i += 2 * n
-	}
-	if i >= n {
-		i = 2*n - 1 - i
-	}
-	return i
-}
-
-// warp resamples with bilinear interpolation.
-func (g *Augmenter) warp(t *affine) {
-	cx, cy := float64(g.w-1)/2, float64(g.h-1)/2
-	for y := range g.h {
-		dy := float64(y) - cy
-		for x := range g.w {
-			dx := float64(x) - cx
-			sx := t.xx*dx + t.xy*dy + t.x0 + cx
-			sy := t.yx*dx + t.yy*dy + t.y0 + cy
-			g.interpolate(g.b[(y*g.w+x)*g.c:][:g.c], sx, sy, t.black)
+		if err != nil {
+			return 0, 0, &SizeError{Operation: i, Name: op.Name, Height: h0, Width: w0, Err: err}
 		}
 	}
+	return h, w, nil
 }
 
-func (g *Augmenter) interpolate(to []float32, sx, sy float64, black bool) {
-	fx, fy := math.Floor(sx), math.Floor(sy)
-	x0, y0 := int(fx), int(fy)
-	wx, wy := float32(sx-fx), float32(sy-fy)
-	weights := [4]float32{(1 - wx) * (1 - wy), wx * (1 - wy), (1 - wx) * wy, wx * wy}
-	clear(to)
-	for k, weight := range weights {
-		x, y := x0+k&1, y0+k>>1
-		if x < 0 || y < 0 || x >= g.w || y >= g.h {
-			if black {
-				continue
-			}
-			x, y = mirror(x, g.w), mirror(y, g.h)
+// sizeOfAny is the size that every choice leads to.
+func sizeOfAny(op Operation, h, w int) (int, int, error) {
+	for i := range op.Of {
+		h1, w1, err := sizeOf(op.Of[i:i+1], h, w)
+		if err != nil {
+			return 0, 0, err
 		}
-		from := g.a[(y*g.w+x)*g.c:][:len(to)]
-		for c := range to {
-			to[c] += weight * from[c]
+		if h1 != h || w1 != w {
+			return 0, 0, fmt.Errorf("%s inside of it makes images of %d×%d out of %d×%d, so not all would have one size: place it outside", op.Of[i].Name, w1, h1, w, h)
 		}
 	}
+	return h, w, nil
 }
 
-// brightnessContrast adds within ±brightness and multiplies the distance from middle grey by 1 ± contrast.
-func (g *Augmenter) brightnessContrast(brightness, contrast float64, s *Stream) {
-	factor := float32(1 + s.In(-1, 1)*contrast)
-	add := float32(s.In(-1, 1) * brightness)
-	for i, v := range g.a {
-		g.a[i] = clamp((v-0.5)*factor + 0.5 + add)
-	}
+// SizeError is an operation that does not fit the images.
+type SizeError struct {
+	Operation     int // in the policy
+	Name          string
+	Height, Width int // of the images that reach it
+	Err           error
 }
 
-// noise adds to every value an independent normal one with standard deviation sigma.
-func (g *Augmenter) noise(sigma float64, s *Stream) {
-	for i, v := range g.a {
-		g.a[i] = clamp(v + float32(sigma*s.Normal()))
-	}
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("operation %d (%s) on images of %d×%d: %v", e.Operation, e.Name, e.Width, e.Height, e.Err)
 }
 
-func clamp(v float32) float32 { return min(max(v, 0), 1) }
+func (e *SizeError) Unwrap() error { return e.Err }

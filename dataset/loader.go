@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
+
+	"github.com/darkroom-dev/darkroom/dataset/pixel"
 )
 
 // Layout is the order of a batch's axes.
@@ -28,31 +31,50 @@ type LoaderOptions struct {
 }
 
 // Loader turns a dataset into batches. It is immutable and safe for concurrent use.
+//
+// The order is a permutation of all rows: every image is equally likely to stand beside any other. A dataset larger than memory is read through
+// the page cache, one whole image at a time, which is what a permutation costs on a drive without moving parts; workers read ahead, so several
+// reads are under way at once.
 type Loader struct {
-	d *Dataset
-	o LoaderOptions
+	d       *Dataset
+	o       LoaderOptions
+	info    Info // of the images in batches
+	augment bool
+	pool    sync.Pool // of *maker
 }
 
-// Batch is some images with their labels.
+// Batch is some images with their labels. It is valid until the next is asked for.
 type Batch struct {
-	Images  []float32 // values 0 to 1, (N, C, H, W) or (C, H, W, N)
-	Labels  []int32   // (N)
+	Images  []float32 // values 0 to 1 unless the policy normalises, (N, C, H, W) or (C, H, W, N)
+	Labels  []int32   // (N), of the samples' own
+	Targets []float32 // (N, classes), shares of the classes; nil unless the policy mixes samples
 	Indexes []int     // (N), the rows in the dataset
 	N       int
 }
 
-// NewLoader checks the options.
+// NewLoader checks the options, and that the policy fits the images.
 func NewLoader(d *Dataset, o LoaderOptions) (*Loader, error) {
 	if o.Batch < 1 {
 		return nil, fmt.Errorf("a batch of %d images: at least 1 is needed", o.Batch)
 	}
 	o.Workers = max(1, o.Workers)
-	l := &Loader{d, o}
+	l := &Loader{d: d, o: o, info: d.info, augment: o.Augment && len(d.info.Policy.Operations()) > 0}
+	l.info.Policy = nil
+	if l.augment {
+		g, err := NewAugmenter(d.info.Policy, d.info, d)
+		if err != nil {
+			return nil, fmt.Errorf("the augmentation policy of the dataset %s: %w", d.path, err)
+		}
+		l.info = g.Info()
+	}
 	if l.Batches() == 0 {
 		return nil, fmt.Errorf("the dataset has %d images, fewer than one batch of %d", d.Len(), o.Batch)
 	}
 	return l, nil
 }
+
+// Info describes the images in batches: of another size than the dataset's where the policy changes it.
+func (l *Loader) Info() Info { return l.info }
 
 // Batches returns the number of batches in an epoch.
 func (l *Loader) Batches() int {
@@ -62,8 +84,9 @@ func (l *Loader) Batches() int {
 	return (l.d.Len() + l.o.Batch - 1) / l.o.Batch
 }
 
-// Epoch yields the batches of an epoch in order, from the batch number first on. Its bytes do not depend on Workers.
-// When ctx ends it yields ctx's error once. All its goroutines have ended when it returns.
+// Epoch yields the batches of an epoch in order, from the batch number first on. Its bytes do not depend on Workers. When ctx ends, or an image
+// cannot be read, it yields the error once. All its goroutines have ended when it returns. Batches are made ahead, as many as there are workers,
+// in memory that is used again: a batch must not be kept after the next is asked for.
 func (l *Loader) Epoch(ctx context.Context, epoch, first int) iter.Seq2[*Batch, error] {
 	return func(yield func(*Batch, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -71,28 +94,52 @@ func (l *Loader) Epoch(ctx context.Context, epoch, first int) iter.Seq2[*Batch, 
 		defer workers.Wait()
 		defer cancel()
 		order := l.order(epoch)
-		queue := make(chan chan *Batch, l.o.Workers) // in order of the batches; its room bounds what is prepared ahead
+		free := make(chan *Batch, l.o.Workers+2) // bounds what is prepared ahead
+		for range cap(free) {
+			free <- &Batch{}
+		}
+		type made struct {
+			batch *Batch
+			err   error
+		}
+		queue := make(chan chan made, cap(free)) // in order of the batches
+		running := make(chan struct{}, l.o.Workers)
 		workers.Go(func() {
 			defer close(queue)
-			for b := first; b < l.Batches(); b++ {
-				slot := make(chan *Batch, 1)
+			for number := first; number < l.Batches(); number++ {
+				var b *Batch
 				select {
-				case queue <- slot:
+				case b = <-free:
 				case <-ctx.Done():
 					return
 				}
-				workers.Go(func() { slot <- l.batch(order, epoch, b) })
+				select {
+				case running <- struct{}{}:
+				case <-ctx.Done():
+					return
+				}
+				slot := make(chan made, 1)
+				queue <- slot // has room for every batch that there is
+				workers.Go(func() {
+					err := l.fill(ctx, b, order, epoch, number)
+					<-running
+					slot <- made{b, err}
+				})
 			}
 		})
 		for slot := range queue {
-			batch := <-slot
-			if err := ctx.Err(); err != nil {
-				yield(nil, err)
+			m := <-slot
+			if m.err == nil {
+				m.err = ctx.Err()
+			}
+			if m.err != nil {
+				yield(nil, m.err)
 				return
 			}
-			if !yield(batch, nil) {
+			if !yield(m.batch, nil) {
 				return
 			}
+			free <- m.batch
 		}
 		if err := ctx.Err(); err != nil {
 			yield(nil, err)
@@ -113,42 +160,88 @@ func (l *Loader) order(epoch int) []int {
 	return order
 }
 
-func (l *Loader) batch(order []int, epoch, number int) *Batch {
-	rows := order[number*l.o.Batch : min(len(order), (number+1)*l.o.Batch)]
-	info := l.d.info
-	n := len(rows)
-	b := &Batch{Images: make([]float32, n*info.ImageSize()), Labels: make([]int32, n), Indexes: append([]int(nil), rows...), N: n}
-	var augmenter *Augmenter
-	if l.o.Augment && info.Policy != nil && len(info.Policy.operations) > 0 {
-		augmenter = NewAugmenter(info.Policy, info)
-	}
-	plain := make([]float32, info.ImageSize())
-	for i, row := range rows {
-		b.Labels[i] = l.d.Label(row)
-		image := plain
-		if augmenter != nil {
-			image = augmenter.Apply(l.d.Image(row), l.o.Seed, uint64(epoch), uint64(row))
-		} else {
-			for k, v := range l.d.Image(row) {
-				plain[k] = float32(v) * (1.0 / 255)
-			}
-		}
-		l.place(b.Images, image, i, n)
-	}
-	return b
+// maker is what a worker needs to make images.
+type maker struct {
+	augmenter    *Augmenter // nil: no policy
+	decoded      []byte
+	block        []byte // pixel.Side images, side by side
+	scale, shift []float32
 }
 
-// place copies the image (H, W, C) to its place among n in the batch.
-func (l *Loader) place(to, image []float32, i, n int) {
-	info := l.d.info
-	pixels, c := info.Height*info.Width, info.Channels
-	for ch := range c {
-		start, step := (i*c+ch)*pixels, 1
-		if l.o.Layout == CHWN {
-			start, step = ch*pixels*n+i, n
+func (l *Loader) maker() (*maker, error) {
+	if m, ok := l.pool.Get().(*maker); ok {
+		return m, nil
+	}
+	m := &maker{decoded: make([]byte, l.d.info.ImageSize()), block: make([]byte, pixel.Side*l.info.ImageSize())}
+	m.scale, m.shift = (*Policy)(nil).normalisation(l.info.Channels)
+	if l.augment {
+		var err error
+		if m.augmenter, err = NewAugmenter(l.d.info.Policy, l.d.info, l.d); err != nil {
+			return nil, err
 		}
-		for p := range pixels {
-			to[start+p*step] = image[p*c+ch]
+		m.scale, m.shift = m.augmenter.Normalisation()
+	}
+	return m, nil
+}
+
+// resized returns a slice of that length, the old one where it has room.
+func resized[T any](s []T, n int) []T {
+	return slices.Grow(s[:0], n)[:n]
+}
+
+// fill makes the batch of that number.
+func (l *Loader) fill(ctx context.Context, b *Batch, order []int, epoch, number int) error {
+	rows := order[number*l.o.Batch : min(len(order), (number+1)*l.o.Batch)]
+	n, size := len(rows), l.info.ImageSize()
+	b.N, b.Images, b.Labels, b.Indexes = n, resized(b.Images, n*size), resized(b.Labels, n), append(b.Indexes[:0], rows...)
+	classes := len(l.info.Classes)
+	b.Targets = nil
+	if l.augment && l.d.info.Policy.Mixes() {
+		b.Targets = make([]float32, n*classes)
+	}
+	m, err := l.maker()
+	if err != nil {
+		return err
+	}
+	defer l.pool.Put(m)
+	pixels := l.info.Height * l.info.Width
+	for i, row := range rows {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
+		image, shares, err := l.image(m, epoch, row)
+		if err != nil {
+			return err
+		}
+		b.Labels[i] = l.d.Label(row)
+		if b.Targets != nil {
+			l.target(b.Targets[i*classes:(i+1)*classes], shares)
+		}
+		if l.o.Layout == NCHW {
+			pixel.Planes(image, b.Images[i*size:(i+1)*size], pixels, l.info.Channels, m.scale, m.shift)
+			continue
+		}
+		k := i % pixel.Side
+		copy(m.block[k*size:], image)
+		if k == pixel.Side-1 || i == n-1 {
+			pixel.Batch(m.block, k+1, b.Images, n, i-k, pixels, l.info.Channels, m.scale, m.shift)
+		}
+	}
+	return nil
+}
+
+// image returns the bytes of a row's image, augmented.
+func (l *Loader) image(m *maker, epoch, row int) ([]byte, []Share, error) {
+	image, err := l.d.Pixels(row, m.decoded)
+	if err != nil || m.augmenter == nil {
+		return image, nil, err
+	}
+	return m.augmenter.Apply(image, l.o.Seed, uint64(epoch), uint64(row))
+}
+
+// target adds up the shares of the classes.
+func (l *Loader) target(to []float32, shares []Share) {
+	for _, s := range shares {
+		to[l.d.Label(s.Row)] += s.Weight
 	}
 }
