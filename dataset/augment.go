@@ -239,3 +239,15 @@ func (e *SizeError) Error() string {
 }
 
 func (e *SizeError) Unwrap() error { return e.Err }
+
+// ApplySample does to a sample, whose image is pixels, (H, W, C) bytes of the info that the augmenter was made for, what Apply does to its image:
+// boxes, polygons and the mask move with it. Of the result the image is overwritten by the next call; what mixed labels there are does not show.
+func (g *Augmenter) ApplySample(s Sample, pixels []byte, seed, epoch, sample uint64) (Sample, error) {
+	g.regions = &regions{boxes: s.Boxes, polygons: s.Polygons, mask: s.Mask, visibility: g.policy.Visibility()}
+	image, _, err := g.run(pixels, drawKey{seed, epoch, sample}, len(g.steps))
+	if err != nil {
+		return s, err
+	}
+	s.Image, s.Boxes, s.Polygons, s.Mask = image, g.regions.boxes, g.regions.polygons, g.regions.mask
+	return s, nil
+}

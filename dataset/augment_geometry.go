@@ -61,11 +61,11 @@ func (g *Augmenter) translate(x, y float64, border pixel.Border, fill [3]byte) {
 	g.move(matrix{1, 0, -x, 0, 1, -y, 0, 0, 1}, border, fill)
 }
 
-// shear slants the image along x and y by angles in degrees: x' = x + y·tan(ax), y' = y + x'·tan(ay) about the centre.
+// shear slants the image along x and y by angles in degrees, about the centre: a pixel is taken from (x + y·tan(ax), y + x·tan(ay)).
 func (g *Augmenter) shear(ax, ay float64, border pixel.Border, fill [3]byte) {
 	tx, ty := math.Tan(ax*math.Pi/180), math.Tan(ay*math.Pi/180)
 	h, w := g.size()
-	g.move(about(h, w, 1+tx*ty, -tx, -ty, 1), border, fill)
+	g.move(about(h, w, 1, tx, ty, 1), border, fill)
 }
 
 // perspective makes the quadrilateral whose corners lie inwards of the image's by shares of its sides fill the image: x and y of the upper

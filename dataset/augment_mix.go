@@ -31,8 +31,8 @@ func mixingKinds() []*OperationKind {
 				side := math.Sqrt(1 - beta(b.number("alpha"), s))
 				g.own()
 				cy, cx := s.Intn(g.h), s.Intn(g.w)
-				y0, y1 := part(cy, side, g.h)
-				x0, x1 := part(cx, side, g.w)
+				y0, y1 := stretch(cy, side, g.h)
+				x0, x1 := stretch(cx, side, g.w)
 				other, shares := g.other(b, s)
 				if g.err != nil {
 					return
@@ -59,8 +59,8 @@ func mixingKinds() []*OperationKind {
 	}
 }
 
-// part is a stretch of a share of n around the middle.
-func part(middle int, share float64, n int) (from, to int) {
+// stretch is a part of a share of n around the middle.
+func stretch(middle int, share float64, n int) (from, to int) {
 	half := int(share * float64(n) / 2)
 	return max(middle-half, 0), min(middle+half, n)
 }

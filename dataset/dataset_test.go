@@ -53,7 +53,7 @@ func open(t testing.TB, path string) *Dataset {
 var small = Info{Classes: []string{"a", "b", "c"}, Height: 6, Width: 5, Channels: 3}
 
 func TestRoundTrip(t *testing.T) {
-	policy, err := NewPolicy([]Operation{{"rotate", map[string]float64{"limit": 30, "p": 0.5}}, {"crop", map[string]float64{"padding": 2}}})
+	policy, err := NewPolicy([]Operation{{Name: "rotate", Args: map[string]any{"limit": 30.0}}, {Name: "random_crop", Args: map[string]any{"padding": 2.0}}}, 0.25)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,13 +211,11 @@ func loader(t *testing.T, d *Dataset, o LoaderOptions) *Loader {
 
 func TestLoaderIsTheSameForAnyWorkers(t *testing.T) {
 	info := small
-	info.Policy, _ = NewPolicy([]Operation{
-		{"rotate", map[string]float64{"limit": 90, "p": 0.5}}, {"scale", map[string]float64{"limit": 0.2, "p": 1}},
-		{"gaussian_noise", map[string]float64{"sigma": 0.1, "p": 1}}, {"crop", map[string]float64{"padding": 1}},
-	})
+	info.Policy = everyOperation(t, info)
 	d := open(t, write(t, 23, info))
 	o := LoaderOptions{Batch: 4, Seed: 3, Shuffle: true, Augment: true, Workers: 1}
-	images, indexes, sizes := epoch(t, loader(t, d, o), 2, 0)
+	l := loader(t, d, o)
+	images, indexes, sizes := epoch(t, l, 2, 0)
 	if fmt.Sprint(sizes) != "[4 4 4 4 4 3]" {
 		t.Errorf("batches of %v", sizes)
 	}
@@ -229,7 +227,7 @@ func TestLoaderIsTheSameForAnyWorkers(t *testing.T) {
 		}
 	}
 	from2, _, _ := epoch(t, loader(t, d, o), 2, 2)
-	if !slices.Equal(images[8*info.ImageSize():], from2) {
+	if !slices.Equal(images[8*l.Info().ImageSize():], from2) {
 		t.Error("starting at batch 2 gives other batches")
 	}
 	other, otherIdx, _ := epoch(t, loader(t, d, o), 3, 0)
@@ -289,7 +287,7 @@ func TestLoaderStopsWhenCancelled(t *testing.T) {
 
 func BenchmarkLoader(b *testing.B) {
 	info := Info{Classes: []string{"a"}, Height: 28, Width: 28, Channels: 1}
-	info.Policy, _ = NewPolicy([]Operation{{"flip", map[string]float64{"horizontal": 1, "vertical": 0, "p": 0.5}}, {"crop", map[string]float64{"padding": 2}}})
+	info.Policy, _ = NewPolicy([]Operation{{Name: "horizontal_flip"}, {Name: "random_crop", Args: map[string]any{"padding": 2.0}}}, 0)
 	d := open(b, write(b, 2560, info))
 	l, err := NewLoader(d, LoaderOptions{Batch: 128, Shuffle: true, Augment: true, Workers: 1, Layout: CHWN})
 	if err != nil {

@@ -161,7 +161,7 @@ func (k *OperationKind) check(given map[string]any) (map[string]any, error) {
 		if !ok {
 			v = p.Default
 		}
-		plain, err := p.check(v)
+		plain, err := p.plain(v)
 		if err != nil {
 			return nil, err
 		}
@@ -175,8 +175,14 @@ func (k *OperationKind) check(given map[string]any) (map[string]any, error) {
 	return args, nil
 }
 
-// check returns v as float64, string or []float64, or says what is wrong with it.
-func (p *Parameter) check(v any) (any, error) {
+// Check says what is wrong with a value, nil when nothing is.
+func (p *Parameter) Check(v any) error {
+	_, err := p.plain(v)
+	return err
+}
+
+// plain returns v as float64, string or []float64, or says what is wrong with it.
+func (p *Parameter) plain(v any) (any, error) {
 	switch p.Form {
 	case Number, Integer, Truth:
 		if b, ok := v.(bool); ok && p.Form == Truth {

@@ -16,8 +16,8 @@ type regions struct {
 	visibility float64
 }
 
-// annotated are samples with regions, as a Dataset has them.
-type annotated interface {
+// regional are samples with regions, as a Dataset has them.
+type regional interface {
 	Boxes(row int) []Box
 	Polygons(row int) []Polygon
 	Mask(row int) []byte
@@ -186,7 +186,7 @@ func clipRing(ring []float32, axis int, negative bool, limit float32) []float32 
 // of returns the regions of another row.
 func (r *regions) of(others Others, row int) *regions {
 	out := &regions{visibility: r.visibility}
-	if a, ok := others.(annotated); ok {
+	if a, ok := others.(regional); ok {
 		out.boxes, out.polygons, out.mask = a.Boxes(row), a.Polygons(row), a.Mask(row)
 	}
 	return out

@@ -19,7 +19,7 @@ import (
 func images(t *testing.T, n int, purpose string) *dataset.Dataset {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "data")
-	policy, err := dataset.NewPolicy([]dataset.Operation{{Name: "gaussian_noise", Args: map[string]float64{"sigma": 0.1, "p": 1}}})
+	policy, err := dataset.NewPolicy([]dataset.Operation{{Name: "gaussian_noise", Args: map[string]any{"sigma": 0.1, "p": 1.0}}}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

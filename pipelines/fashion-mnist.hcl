@@ -42,7 +42,7 @@ split "holdout" {
 augment "policy" {
   data = split.holdout.train
 
-  flip {} # in so few epochs, stronger changes would cost more than they bring
+  horizontal_flip {} # in so few epochs, stronger changes would cost more than they bring
 }
 
 train "net" {

@@ -39,8 +39,11 @@ split "holdout" {
 augment "policy" {
   data = split.holdout.train
 
-  flip {}
-  shift { limit = 0.1 }
+  horizontal_flip {}
+  shift {
+    limit = 0.1
+    p     = 1
+  }
 }
 
 train "net" {

@@ -91,6 +91,11 @@ func (s *Schema) decode(d Declarer, args Args, connected map[string]bool, prefix
 	}
 	if c, ok := d.(Checker); ok && !HasErrors(problems) {
 		for _, p := range c.Check() {
+			if p.Arg == "" { // the block as a whole
+				p.Arg = trimDot(prefix)
+				problems = append(problems, p)
+				continue
+			}
 			report(p.Arg, p)
 		}
 	}

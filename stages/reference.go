@@ -140,6 +140,10 @@ func (r *Reference) blocks(prefix string, s *Schema) {
 }
 
 func (r *Reference) variants(b *Block, doc, prefix string, quoted bool) {
+	if b.again {
+		r.add("Blocks inside "+strings.TrimSpace(prefix), b.Doc+" They are blocks as outside of it, in any number.", nil)
+		return
+	}
 	r.add("Blocks "+b.Name, doc, nil)
 	for _, v := range b.Variants {
 		name := prefix + v.Name

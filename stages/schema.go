@@ -212,6 +212,8 @@ type Block struct {
 	Variants []Variant // of a Choice or a Sequence
 	Default  string    // of a Choice: the variant when no block is written; "" for none
 
+	again bool // of a Sequence: its variants are those of one around it
+
 	body    Declarer // of a Single
 	present *bool    // of a Single: set when written; then nothing is decoded or keyed when it is not
 	choice  *Chosen  // of a Choice
@@ -234,6 +236,9 @@ func (s *Schema) Block(name string, body Declarer, doc string) *Block {
 
 // Present makes an absent block mean something else than an empty one: *p tells whether it was written.
 func (b *Block) Present(p *bool) *Block { b.present = p; return b }
+
+// Again says that a sequence's variants are those of one around it, so that the documentation need not repeat them.
+func (b *Block) Again() *Block { b.again = true; return b }
 
 // Body returns a Declarer that documents a Single block.
 func (b *Block) Body() Declarer { return b.body }

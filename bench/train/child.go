@@ -34,9 +34,9 @@ const images = 1024
 // store writes the synthetic images twice, the same bytes: as a dataset of ours and raw, (N, H, W, 3), for the peer.
 func store(dir string, size int) error {
 	policy, err := dataset.NewPolicy([]dataset.Operation{
-		{Name: "crop", Args: map[string]float64{"padding": 4}},
-		{Name: "flip", Args: map[string]float64{"horizontal": 1, "vertical": 0, "p": 0.5}},
-	})
+		{Name: "random_crop", Args: map[string]any{"padding": 4.0}},
+		{Name: "horizontal_flip"},
+	}, 0)
 	if err != nil {
 		return err
 	}

@@ -186,24 +186,24 @@ static void hsv(const uint8_t *src, uint8_t *dst, size_t pixels, int hue, int sa
 	}
 }
 
-// CIE Lab of sRGB under D65: linear holds 256 values 0 to 1, root f(t) at t = i/4096.
-static void to_lab(const uint8_t *src, uint8_t *lab, size_t pixels, const float *linear, const float *root) {
+// CIE Lab of sRGB under D65, in the whole numbers that OpenCV counts with, since a step of the lightness can become many in clahe: linear holds
+// 256 values in 1/2040, root f(t) in 1/32768 at t = i/2040.
+static void to_lab(const uint8_t *src, uint8_t *lab, size_t pixels, const uint16_t *linear, const uint16_t *root) {
 	int32_t r[BLOCK], g[BLOCK], b[BLOCK], fx[BLOCK], fy[BLOCK], fz[BLOCK];
 	for (size_t p = 0; p < pixels; p += BLOCK) {
 		int n = pixels - p < BLOCK ? (int)(pixels - p) : BLOCK;
 		take(src + 3 * p, n, r, g, b);
 		for (int i = 0; i < n; i++) {
-			float R = linear[r[i]], G = linear[g[i]], B = linear[b[i]];
-			float x = R * 0.433953f, y = R * 0.212671f, z = R * 0.017758f;
-			x = x + G * 0.376219f, y = y + G * 0.715160f, z = z + G * 0.109477f;
-			x = x + B * 0.189828f, y = y + B * 0.072169f, z = z + B * 0.872766f;
-			fx[i] = (int)(x * 4096 + 0.5f), fy[i] = (int)(y * 4096 + 0.5f), fz[i] = (int)(z * 4096 + 0.5f);
+			int R = linear[r[i]], G = linear[g[i]], B = linear[b[i]];
+			fx[i] = (R * 1777 + G * 1541 + B * 778 + 2048) >> 12;
+			fy[i] = (R * 871 + G * 2929 + B * 296 + 2048) >> 12;
+			fz[i] = (R * 73 + G * 448 + B * 3575 + 2048) >> 12;
 		}
 		for (int i = 0; i < n; i++) {
-			float X = root[least(fx[i], 4096)], Y = root[least(fy[i], 4096)], Z = root[least(fz[i], 4096)];
-			lab[p + i] = (uint8_t)clip((int)((Y * 116 - 16) * 2.55f + 0.5f));
-			lab[pixels + p + i] = (uint8_t)clip((int)((X - Y) * 500 + 128.5f));
-			lab[2 * pixels + p + i] = (uint8_t)clip((int)((Y - Z) * 200 + 128.5f));
+			int X = root[fx[i]], Y = root[fy[i]], Z = root[fz[i]];
+			lab[p + i] = (uint8_t)clip((Y * 296 - 1336934 + 16384) >> 15);
+			lab[pixels + p + i] = (uint8_t)clip(((X - Y) * 500 + (128 << 15) + 16384) >> 15);
+			lab[2 * pixels + p + i] = (uint8_t)clip(((Y - Z) * 200 + (128 << 15) + 16384) >> 15);
 		}
 	}
 }

@@ -21,7 +21,7 @@
 	K(saturate, (const uint8_t *src, uint8_t *dst, size_t pixels, int factor), (src, dst, pixels, factor)) \
 	K(shuffle, (const uint8_t *src, uint8_t *dst, size_t pixels, int a, int b, int d), (src, dst, pixels, a, b, d)) \
 	K(hsv, (const uint8_t *src, uint8_t *dst, size_t pixels, int hue, int saturation, int value), (src, dst, pixels, hue, saturation, value)) \
-	K(to_lab, (const uint8_t *src, uint8_t *lab, size_t pixels, const float *linear, const float *root), (src, lab, pixels, linear, root)) \
+	K(to_lab, (const uint8_t *src, uint8_t *lab, size_t pixels, const uint16_t *linear, const uint16_t *root), (src, lab, pixels, linear, root)) \
 	K(from_lab, (const uint8_t *lab, uint8_t *dst, size_t pixels, const uint8_t *gamma), (lab, dst, pixels, gamma)) \
 	K(tiles, (const uint8_t *src, uint8_t *dst, int h, int w, int rows, int columns, int th, int tw, const uint8_t *tables), \
 	  (src, dst, h, w, rows, columns, th, tw, tables)) \

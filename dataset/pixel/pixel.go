@@ -209,7 +209,7 @@ func ToLab(src, lab []byte, pixels int) {
 		plainToLab(src, lab, pixels)
 		return
 	}
-	C.dp_to_lab(class, bytesOf(src), bytesOf(lab), C.size_t(pixels), floatsOf(linear[:]), floatsOf(root[:]))
+	C.dp_to_lab(class, bytesOf(src), bytesOf(lab), C.size_t(pixels), (*C.uint16_t)(&linear[0]), (*C.uint16_t)(&root[0]))
 }
 
 // FromLab is the way back.

@@ -83,17 +83,13 @@ func plainHSV(src, dst []byte, pixels, hue, saturation, value int) {
 
 func plainToLab(src, lab []byte, pixels int) {
 	for p := range pixels {
-		r, g, b := linear[src[3*p]], linear[src[3*p+1]], linear[src[3*p+2]]
-		f := func(wr, wg, wb float32) float32 {
-			v := float32(r * wr)
-			v += float32(g * wg)
-			v += float32(b * wb)
-			return root[min(int(float32(v*4096)+0.5), 4096)]
-		}
-		x, y, z := f(0.433953, 0.376219, 0.189828), f(0.212671, 0.715160, 0.072169), f(0.017758, 0.109477, 0.872766)
-		lab[p] = clip(int(float32((float32(y*116)-16)*2.55) + 0.5))
-		lab[pixels+p] = clip(int(float32((x-y)*500) + 128.5))
-		lab[2*pixels+p] = clip(int(float32((y-z)*200) + 128.5))
+		r, g, b := int(linear[src[3*p]]), int(linear[src[3*p+1]]), int(linear[src[3*p+2]])
+		x := int(root[(r*1777+g*1541+b*778+2048)>>12])
+		y := int(root[(r*871+g*2929+b*296+2048)>>12])
+		z := int(root[(r*73+g*448+b*3575+2048)>>12])
+		lab[p] = clip((y*296 - 1336934 + 16384) >> 15)
+		lab[pixels+p] = clip(((x-y)*500 + 128<<15 + 16384) >> 15)
+		lab[2*pixels+p] = clip(((y-z)*200 + 128<<15 + 16384) >> 15)
 	}
 }
 

@@ -1,12 +1,13 @@
 // Package augment is the kind that attaches an augmentation policy to a dataset.
 //
-// Rules of the room: an operation's arguments are declared once, in its Declare, which also names them in the policy; what
-// an operation does lives in package dataset. Nothing about the preview may reach the dataset: changing its size must stop there.
+// Rules of the room: operations, their arguments and what they do are declared once, in package dataset; the blocks here are made from that. Nothing about the preview may reach the dataset: changing its size must stop there.
 package augment
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
@@ -16,18 +17,24 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:    "augment",
-	Version: 2,
+	Version: 3,
 	Seeded:  true,
 	Doc: "Attaches a policy, a list of random changes in order, to a dataset. Training applies it anew to each image in each epoch; evaluation " +
-		"never does. Neighbouring operations that move pixels (flip, rotate, scale, shift, crop) are carried out in one resampling, " +
-		"so that they blur only once. A dataset that has a policy already keeps it, and the new operations come after the old ones.\n\n" +
+		"never does. Names and defaults are those of Albumentations where it has the operation. Boxes, polygons and masks move with the pixels. " +
+		"A dataset that has a policy already keeps it, and the new operations come after the old ones.\n\n" +
+		"Neighbouring operations that move pixels (flips, rotate, scale, shift, shear, perspective, crops) are carried out in one resampling, " +
+		"so that they blur only once. Crops, resize and pad change the size of the images that a training sees, and so that of its model.\n\n" +
 		"With `materialise = n` the operations are applied now instead, n times to each image, and the dataset holds the results.\n\n" +
-		"`preview` is a picture of some images before (left) and after (right). Its size changes nothing in the dataset, so nothing behind the stage runs again.",
+		"`preview` is a picture of some images before (left) and after (right). Its size changes nothing in the dataset, so nothing behind the stage runs again. " +
+		"[A picture of each operation](../operations/README.md) shows what it does with its defaults.",
 	Example: "augment \"policy\" {\n" +
 		"  data = split.holdout.train\n\n" +
-		"  flip {}\n" +
-		"  rotate         { limit = 15 }\n" +
-		"  crop           { padding = 4 }\n" +
+		"  random_resized_crop { scale = [0.5, 1] }\n" +
+		"  horizontal_flip {}\n" +
+		"  one_of {\n" +
+		"    color_jitter {}\n" +
+		"    gaussian_blur { sigma_limit = [0.5, 1.5] }\n" +
+		"  }\n" +
 		"  gaussian_noise { sigma = 0.01 }\n\n" +
 		"  preview {\n" +
 		"    columns = 4\n" +
@@ -40,24 +47,29 @@ var Kind = &stages.Kind{
 type augment struct {
 	operations  []stages.Chosen
 	materialise int
+	visibility  float64
 	preview     preview
 }
 
 func (a *augment) Declare(s *stages.Schema) {
 	s.In("data", artifact.Dataset, "The dataset that gets the policy.")
 	s.Int(&a.materialise, "materialise", 0, "Apply the operations now, so many times to each image, instead of in training. 0 attaches the policy.").In(0, 1000)
-	s.Sequence(&a.operations, "operations", "The operations, in order.", variants...)
+	s.Float(&a.visibility, "min_visibility", 0, "A box or polygon of which less than this share of the area remains inside of the image is dropped; one of which nothing remains always is.").In(0, 1)
+	s.Sequence(&a.operations, "operations", "The operations, in order.", variants(maxNesting)...)
 	s.Block("preview", &a.preview, "The picture of images before and after.")
 	s.Out("dataset", artifact.Dataset, "The images with the policy, or the changed images.")
 	s.Out("preview", artifact.Image, "A PNG of pairs of images, before (left) and after (right).")
 }
 
-// Check warns of a stage that changes nothing.
+// Check warns of a stage that changes nothing, and finds what the operations say of each other.
 func (a *augment) Check() []stages.Problem {
 	if len(a.operations) == 0 {
-		p := stages.Problemf("", "No operations", "The stage lists no operation, so it changes nothing. Write at least one, such as flip {}.")
+		p := stages.Problemf("", "No operations", "The stage lists no operation, so it changes nothing. Write at least one, such as horizontal_flip {}.")
 		p.Warning = true
 		return []stages.Problem{p}
+	}
+	if _, err := a.policy(nil); err != nil {
+		return []stages.Problem{stages.Problemf("", "Operations that do not go together", "%s.", capital(err.Error()))}
 	}
 	return nil
 }
@@ -71,55 +83,60 @@ func (a *augment) Run(ctx context.Context, job *stages.Job) error {
 	defer d.Close()
 	policy, err := a.policy(d.Info().Policy)
 	if err != nil {
+		return stages.Problemf("", "Operations that do not go together", "With those that the dataset has already: %v.", err)
+	}
+	augmenter, err := a.augmenter(job, d, policy)
+	if err != nil {
 		return err
 	}
-	if problem := fits(job.Args.Blocks, a.operations, d.Info()); problem != nil {
-		return *problem
-	}
-	if err := a.write(ctx, job, d, policy); err != nil {
+	if err := a.write(ctx, job, d, policy, augmenter); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return a.preview.write(job.Output("preview"), d, policy, job.Seed)
+	return a.preview.write(job.Output("preview"), d, augmenter, job.Seed)
 }
 
 // policy returns the operations, after those that the dataset has.
 func (a *augment) policy(before *dataset.Policy) (*dataset.Policy, error) {
-	var operations []dataset.Operation
+	operations, visibility := plain(a.operations), a.visibility
 	if before != nil {
-		operations = append(operations, before.Operations()...)
+		operations = slices.Concat(before.Operations(), operations)
+		visibility = max(visibility, before.Visibility())
 	}
-	for _, c := range a.operations {
-		operations = append(operations, dataset.Operation{Name: c.Name, Args: c.Body.(operation).args()})
-	}
-	return dataset.NewPolicy(operations)
+	return dataset.NewPolicy(operations, visibility)
 }
 
-// fits refuses a padding that leaves nothing of an image. It reads the blocks as they are written, since a problem names
-// a block by its place among all.
-func fits(blocks []stages.BlockArgs, operations []stages.Chosen, info dataset.Info) *stages.Problem {
-	side, n := min(info.Height, info.Width), 0
-	for at, b := range blocks {
-		if b.Type == "preview" {
-			continue
-		}
-		if c, ok := operations[n].Body.(*crop); ok && c.padding >= side {
-			p := stages.Problemf(fmt.Sprintf("crop[%d].padding", at), "Value out of range", "A padding of %d pixels can push an image of %d×%d out of sight. It must be below %d.", c.padding, info.Width, info.Height, side)
-			return &p
-		}
-		n++
+// augmenter finds out whether the operations fit the images.
+func (a *augment) augmenter(job *stages.Job, d *dataset.Dataset, policy *dataset.Policy) (*dataset.Augmenter, error) {
+	info := d.Info()
+	if a.materialise > 0 && policy.Mixes() && (info.Task == dataset.Classification || info.Task == dataset.MultiLabel) {
+		return nil, stages.Problemf("materialise", "Mixed labels cannot be stored",
+			"The operations mix images and so their labels, and a stored image has labels of its own only. Remove materialise: training mixes them anew in each epoch.")
 	}
-	return nil
+	g, err := dataset.NewAugmenter(policy, info, d)
+	var size *dataset.SizeError
+	if errors.As(err, &size) {
+		own := size.Operation - len(info.Policy.Operations())
+		if own < 0 {
+			return nil, err
+		}
+		return nil, stages.Problemf(place(job.Args.Blocks, own), "Operation does not fit the images", "On images of %d×%d: %v.", size.Width, size.Height, size.Err)
+	}
+	return g, err
 }
 
 // write writes the dataset: the same images with the policy, or images with the policy applied and none attached.
-func (a *augment) write(ctx context.Context, job *stages.Job, d *dataset.Dataset, policy *dataset.Policy) (err error) {
+func (a *augment) write(ctx context.Context, job *stages.Job, d *dataset.Dataset, policy *dataset.Policy, augmenter *dataset.Augmenter) (err error) {
 	info := d.Info()
 	info.Policy = policy
-	if a.materialise > 0 || len(policy.Operations()) == 0 {
+	if len(policy.Operations()) == 0 {
 		info.Policy = nil
+	}
+	if a.materialise > 0 {
+		info = augmenter.Info()
+		info.Encoded = false
 	}
 	w, err := dataset.Create(job.Output("dataset"), info)
 	if err != nil {
@@ -130,8 +147,7 @@ func (a *augment) write(ctx context.Context, job *stages.Job, d *dataset.Dataset
 			err = e
 		}
 	}()
-	augmenter, image := dataset.NewAugmenter(policy, info), make([]byte, info.ImageSize())
-	copies := max(1, a.materialise)
+	pixels, copies := make([]byte, d.Info().ImageSize()), max(1, a.materialise)
 	for i := range d.Len() {
 		if i%256 == 0 {
 			if err := ctx.Err(); err != nil {
@@ -139,25 +155,27 @@ func (a *augment) write(ctx context.Context, job *stages.Job, d *dataset.Dataset
 			}
 			job.Progress(stages.Progress{Phase: "images", Done: int64(i * copies), Total: int64(d.Len() * copies), Unit: "images"})
 		}
+		s := d.Sample(i)
 		if a.materialise == 0 {
-			if err := w.AddSample(d.Sample(i)); err != nil {
+			if err := w.AddSample(s); err != nil {
 				return err
 			}
 			continue
 		}
+		image, err := d.Pixels(i, pixels)
+		if err != nil {
+			return err
+		}
 		for n := range copies {
-			toBytes(image, augmenter.Apply(d.Image(i), job.Seed, uint64(n), uint64(i)))
-			if err := w.Add(fmt.Sprintf("%s#%d", d.ID(i), n), d.Label(i), image); err != nil {
+			changed, err := augmenter.ApplySample(s, image, job.Seed, uint64(n), uint64(i))
+			if err != nil {
+				return err
+			}
+			changed.ID = fmt.Sprintf("%s#%d", s.ID, n)
+			if err := w.AddSample(changed); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// toBytes converts values in 0–1, rounding to the nearest; both are (H, W, C).
-func toBytes(to []byte, from []float32) {
-	for i, v := range from {
-		to[i] = byte(min(max(v, 0), 1)*255 + 0.5)
-	}
 }

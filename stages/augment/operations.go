@@ -1,108 +1,131 @@
 package augment
 
-import "github.com/darkroom-dev/darkroom/stages"
+import (
+	"fmt"
 
-// operation is a block of the policy.
-type operation interface {
-	stages.Declarer
-	// args returns the arguments as the policy names them.
-	args() map[string]float64
-}
+	"github.com/darkroom-dev/darkroom/dataset"
+	"github.com/darkroom-dev/darkroom/stages"
+)
 
-var variants = []stages.Variant{
-	{Name: "flip", Doc: "Mirrors left and right, or up and down; with both, each at even chance.", New: func() stages.Declarer { return &flip{} }},
-	{Name: "rotate", Doc: "Turns about the centre by a random angle; what comes into sight is mirrored.", New: func() stages.Declarer {
-		return &limited{doc: "Largest angle to either side.", unit: "degrees", def: 15, high: 180}
-	}},
-	{Name: "scale", Doc: "Enlarges or shrinks about the centre by a random factor; what comes into sight is mirrored.", New: func() stages.Declarer {
-		return &limited{doc: "Largest change: a factor within 1 ± limit.", def: 0.1, high: 0.9}
-	}},
-	{Name: "shift", Doc: "Moves along each axis by a random distance; what comes into sight is mirrored.", New: func() stages.Declarer {
-		return &limited{doc: "Largest distance, as a share of the side.", def: 0.1, high: 1}
-	}},
-	{Name: "crop", Doc: "Pads every side with black and cuts out the original size at a random place (He et al. 2015).", New: func() stages.Declarer { return &crop{} }},
-	{Name: "brightness_contrast", Doc: "Adds a random number, and multiplies the distance from middle grey by a random factor.", New: func() stages.Declarer { return &brightnessContrast{} }},
-	{Name: "gaussian_noise", Doc: "Adds to every value an independent normal random number.", New: func() stages.Declarer { return &gaussianNoise{} }},
-}
+// maxNesting is how deep one_of and some_of may hold each other.
+const maxNesting = 2
 
-// chance declares the probability that every operation but crop has.
-func chance(s *stages.Schema, p *float64, def float64) {
-	s.Float(p, "p", def, "Probability that the operation is applied to an image.").In(0, 1)
-}
-
-func number(b bool) float64 {
-	if b {
-		return 1
+// variants are the blocks of operations; those that hold others do so to the depth that is left.
+func variants(depth int) []stages.Variant {
+	var out []stages.Variant
+	for _, kind := range dataset.OperationKinds() {
+		if kind.Name == "normalize" && depth < maxNesting || kind.Nested && depth == 0 {
+			continue
+		}
+		out = append(out, stages.Variant{Name: kind.Name, Doc: kind.Doc, New: func() stages.Declarer { return &operation{kind: kind, depth: depth} }})
 	}
-	return 0
+	return out
 }
 
-type flip struct {
-	horizontal, vertical bool
-	p                    float64
+// operation is a block of the policy. Its arguments are those that package dataset declares.
+type operation struct {
+	kind  *dataset.OperationKind
+	depth int // of nesting that is left
+
+	numbers map[string]*float64
+	wholes  map[string]*int
+	truths  map[string]*bool
+	texts   map[string]*string
+	lists   map[string]*[]float64
+	inner   []stages.Chosen
 }
 
-func (f *flip) Declare(s *stages.Schema) {
-	s.Bool(&f.horizontal, "horizontal", true, "Mirror left and right.")
-	s.Bool(&f.vertical, "vertical", false, "Mirror up and down.")
-	chance(s, &f.p, 0.5)
+func field[T any](m *map[string]*T, name string) *T {
+	if *m == nil {
+		*m = map[string]*T{}
+	}
+	(*m)[name] = new(T)
+	return (*m)[name]
 }
 
-func (f *flip) Check() []stages.Problem {
-	if !f.horizontal && !f.vertical {
-		return []stages.Problem{stages.Problemf("horizontal", "Flip without a direction", "Neither horizontal nor vertical is true, so the flip does nothing. Set one of them, or remove the block.")}
+func (o *operation) Declare(s *stages.Schema) {
+	for _, p := range o.kind.Parameters {
+		var a *stages.Arg
+		switch p.Form {
+		case dataset.Number:
+			a = s.Float(field(&o.numbers, p.Name), p.Name, p.Default.(float64), p.Doc).In(p.Low, p.High)
+		case dataset.Integer:
+			a = s.Int(field(&o.wholes, p.Name), p.Name, int(p.Default.(float64)), p.Doc).In(p.Low, p.High)
+		case dataset.Truth:
+			a = s.Bool(field(&o.truths, p.Name), p.Name, p.Default.(float64) != 0, p.Doc)
+		case dataset.Text:
+			a = s.String(field(&o.texts, p.Name), p.Name, p.Default.(string), p.Doc).OneOf(p.Options...)
+		default:
+			a = s.Floats(field(&o.lists, p.Name), p.Name, p.Default.([]float64), p.Doc).In(p.Low, p.High)
+		}
+		a.InUnit(p.Unit)
+	}
+	if o.kind.Nested {
+		s.Sequence(&o.inner, "operations", "The operations to choose from.", variants(o.depth-1)...).Again()
+	}
+}
+
+// Check asks package dataset about what a schema cannot say, such as the order of a range's ends.
+func (o *operation) Check() []stages.Problem {
+	for _, p := range o.kind.Parameters {
+		if list, ok := o.lists[p.Name]; ok {
+			if err := p.Check(*list); err != nil {
+				return []stages.Problem{stages.Problemf(p.Name, "Value out of range", "%s.", capital(err.Error()))}
+			}
+		}
+	}
+	if o.kind.Nested && len(o.inner) == 0 {
+		return []stages.Problem{stages.Problemf("", "No operations", "The block %s chooses among the operations inside of it, and there are none. Write some, such as horizontal_flip {}.", o.kind.Name)}
 	}
 	return nil
 }
 
-func (f *flip) args() map[string]float64 {
-	return map[string]float64{"horizontal": number(f.horizontal), "vertical": number(f.vertical), "p": f.p}
+func capital(text string) string {
+	if text == "" || text[0] < 'a' || text[0] > 'z' {
+		return text
+	}
+	return string(text[0]-'a'+'A') + text[1:]
 }
 
-// limited is an operation with one amount: rotate, scale, shift.
-type limited struct {
-	doc, unit string
-	def, high float64
-
-	limit, p float64
+// plain returns the operation as a policy names it.
+func (o *operation) plain() dataset.Operation {
+	args := map[string]any{}
+	for name, v := range o.numbers {
+		args[name] = *v
+	}
+	for name, v := range o.wholes {
+		args[name] = float64(*v)
+	}
+	for name, v := range o.truths {
+		args[name] = *v
+	}
+	for name, v := range o.texts {
+		args[name] = *v
+	}
+	for name, v := range o.lists {
+		args[name] = *v
+	}
+	return dataset.Operation{Name: o.kind.Name, Args: args, Of: plain(o.inner)}
 }
 
-func (l *limited) Declare(s *stages.Schema) {
-	s.Float(&l.limit, "limit", l.def, l.doc).In(0, l.high).InUnit(l.unit)
-	chance(s, &l.p, 1)
+func plain(chosen []stages.Chosen) []dataset.Operation {
+	var out []dataset.Operation
+	for _, c := range chosen {
+		out = append(out, c.Body.(*operation).plain())
+	}
+	return out
 }
 
-func (l *limited) args() map[string]float64 {
-	return map[string]float64{"limit": l.limit, "p": l.p}
-}
-
-type crop struct{ padding int }
-
-func (c *crop) Declare(s *stages.Schema) {
-	s.Int(&c.padding, "padding", 4, "Padding of each side; below the image's shorter side.").In(1, 4096).InUnit("pixels")
-}
-
-func (c *crop) args() map[string]float64 { return map[string]float64{"padding": float64(c.padding)} }
-
-type brightnessContrast struct{ brightness, contrast, p float64 }
-
-func (b *brightnessContrast) Declare(s *stages.Schema) {
-	s.Float(&b.brightness, "brightness", 0.2, "Largest number added or subtracted, as a share of the range from black to white.").In(0, 1)
-	s.Float(&b.contrast, "contrast", 0.2, "Largest change of contrast: a factor within 1 ± contrast.").In(0, 1)
-	chance(s, &b.p, 1)
-}
-
-func (b *brightnessContrast) args() map[string]float64 {
-	return map[string]float64{"brightness": b.brightness, "contrast": b.contrast, "p": b.p}
-}
-
-type gaussianNoise struct{ sigma, p float64 }
-
-func (g *gaussianNoise) Declare(s *stages.Schema) {
-	s.Float(&g.sigma, "sigma", 0.02, "Standard deviation, as a share of the range from black to white.").In(0, 1)
-	chance(s, &g.p, 1)
-}
-
-func (g *gaussianNoise) args() map[string]float64 {
-	return map[string]float64{"sigma": g.sigma, "p": g.p}
+// place returns the path of the operation number n of the stage: the place of its block among all.
+func place(blocks []stages.BlockArgs, n int) string {
+	for at, b := range blocks {
+		if b.Type == "preview" {
+			continue
+		}
+		if n == 0 {
+			return fmt.Sprintf("%s[%d]", b.Type, at)
+		}
+		n--
+	}
+	return ""
 }

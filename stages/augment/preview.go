@@ -33,31 +33,42 @@ const (
 var paper = color.RGBA{0xf4, 0xf4, 0xf2, 0xff}
 
 // write draws images from all over the dataset, in its order, each as it is and as the first epoch of a training with this seed sees it.
-func (p *preview) write(path string, d *dataset.Dataset, policy *dataset.Policy, seed uint64) error {
-	info := d.Info()
-	width, height := info.Width*p.size/max(info.Width, info.Height), info.Height*p.size/max(info.Width, info.Height)
-	width, height = max(1, width), max(1, height)
-	pairWidth := 2*width + pairGap
+func (p *preview) write(path string, d *dataset.Dataset, augmenter *dataset.Augmenter, seed uint64) error {
+	before, after := d.Info(), augmenter.Info()
+	wide, high := fitted(before, p.size)
+	wide2, high2 := fitted(after, p.size)
+	height, pairWidth := max(high, high2), wide+wide2+pairGap
 	sheet := image.NewRGBA(image.Rect(0, 0, sheetGap+p.columns*(pairWidth+sheetGap), sheetGap+p.rows*(height+sheetGap)))
 	draw.Draw(sheet, sheet.Bounds(), image.NewUniform(paper), image.Point{}, draw.Src)
-	augmenter, after := dataset.NewAugmenter(policy, info), make([]byte, info.ImageSize())
 	// Chosen at random: even steps may keep in step with the classes and show one of them alone.
 	stream := dataset.NewStream(seed, "preview")
 	chosen := stream.Permutation(d.Len())[:min(p.columns*p.rows, d.Len())]
 	slices.Sort(chosen)
+	buffer := make([]byte, before.ImageSize())
 	for n, i := range chosen {
-		toBytes(after, augmenter.Apply(d.Image(i), seed, 0, uint64(i)))
-		x, y := sheetGap+n%p.columns*(pairWidth+sheetGap), sheetGap+n/p.columns*(height+sheetGap)
-		for k, pixels := range [][]byte{d.Image(i), after} {
-			left := x + k*(width+pairGap)
-			place(sheet, image.Rect(left, y, left+width, y+height), pixels, info)
+		pixels, err := d.Pixels(i, buffer)
+		if err != nil {
+			return err
 		}
+		changed, _, err := augmenter.Apply(pixels, seed, 0, uint64(i))
+		if err != nil {
+			return err
+		}
+		x, y := sheetGap+n%p.columns*(pairWidth+sheetGap), sheetGap+n/p.columns*(height+sheetGap)
+		show(sheet, image.Rect(x, y, x+wide, y+high), pixels, before)
+		show(sheet, image.Rect(x+wide+pairGap, y, x+wide+pairGap+wide2, y+high2), changed, after)
 	}
 	return writePNG(path, sheet)
 }
 
-// place scales (H, W, C) bytes into a rectangle of the sheet: pixels stay sharp when they grow, and are smoothed when they shrink.
-func place(sheet draw.Image, at image.Rectangle, pixels []byte, info dataset.Info) {
+// fitted is the size of a picture whose longer side is size.
+func fitted(info dataset.Info, size int) (width, height int) {
+	longer := max(info.Width, info.Height)
+	return max(1, info.Width*size/longer), max(1, info.Height*size/longer)
+}
+
+// show scales (H, W, C) bytes into a rectangle of the sheet: pixels stay sharp when they grow, and are smoothed when they shrink.
+func show(sheet draw.Image, at image.Rectangle, pixels []byte, info dataset.Info) {
 	m := image.NewRGBA(image.Rect(0, 0, info.Width, info.Height))
 	for i := range info.Width * info.Height {
 		for c := range 3 {

@@ -57,7 +57,7 @@ func write(t *testing.T, path string, n, size int, first uint64, policy *dataset
 }
 
 func inputs(t *testing.T, dir string) map[string][]stages.Input {
-	policy, err := dataset.NewPolicy([]dataset.Operation{{Name: "flip", Args: map[string]float64{"horizontal": 1, "vertical": 0, "p": 0.5}}})
+	policy, err := dataset.NewPolicy([]dataset.Operation{{Name: "horizontal_flip"}}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

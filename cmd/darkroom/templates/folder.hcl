@@ -38,7 +38,7 @@ split "holdout" {
 augment "policy" {
   data = split.holdout.train
 
-  flip {}
+  horizontal_flip {}
   rotate { limit = 10 }
 }
 
