@@ -53,6 +53,7 @@ const (
 	parameterSlot slotKind = iota
 	momentSlot
 	statisticSlot
+	scaleSlot // see scaling.go
 	gradientSlot
 )
 
@@ -95,6 +96,9 @@ func newMachine(o MachineOptions, p *plan) (*Machine, error) {
 			t, _ := o.Model.Tensor(s.name)
 			data = t.Data
 		}
+		if s.kind == scaleSlot {
+			data = []float32{scaleFirst, 0, 0}
+		}
 		if err := m.push(s, data); err != nil {
 			m.Close()
 			return nil, err
@@ -117,6 +121,9 @@ func (m *Machine) layout() []slot {
 	}
 	for _, s := range m.plan.statistics {
 		list = append(list, slot{slotKey{statisticSlot, s.name, 0}, s.dims})
+	}
+	if m.scaled() {
+		list = append(list, slot{scaleKey, []int{3}})
 	}
 	return list
 }

@@ -33,6 +33,8 @@ type assembly struct {
 	nodes map[string]*graph.Node
 	out   []*graph.Node
 	next  []*graph.Node // in order of p.writes
+	// finite, once it is set, says whether what is written counts (scaling.go).
+	finite *graph.Node
 }
 
 // program returns the compiled program of that name and builds it when it is first asked for.
@@ -102,7 +104,7 @@ func (a *assembly) read(key slotKey) *graph.Node {
 
 // write sets the value that a slot has afterwards.
 func (a *assembly) write(key slotKey, n *graph.Node) {
-	a.p.writes, a.next = append(a.p.writes, a.m.index[key]), append(a.next, n)
+	a.p.writes, a.next = append(a.p.writes, a.m.index[key]), append(a.next, a.kept(key, n))
 }
 
 // result adds a result.
@@ -193,7 +195,7 @@ func (a *assembly) gradient() (map[string]*graph.Node, *lowering, error) {
 		a.result(metric.Total)
 		m.metrics = append(m.metrics, metric.Name)
 	}
-	gradients := l.pull(t.Outputs)
+	gradients := a.pull(l, t.Outputs)
 	for name, g := range t.Parameters {
 		if sum := gradients[name]; sum != nil {
 			g = graph.Add(sum, g)
@@ -250,6 +252,7 @@ func (a *assembly) moveWeights(gradients map[string]*graph.Node) error {
 	for i := range knobs {
 		knobs[i] = graph.Reshape(graph.Slice(vector, graph.AxisElem(i)))
 	}
+	a.guard(gradients)
 	for _, p := range a.m.trained() {
 		g := gradients[p.name]
 		if g == nil { // the loss does not depend on it
@@ -321,7 +324,7 @@ func (m *Machine) buildPull(a *assembly, names []string) error {
 		seeds[name] = batchLast(g)
 	}
 	a.moveStatistics(l)
-	a.addToSums(l.pull(seeds), 1)
+	a.addToSums(a.pull(l, seeds), 1)
 	return nil
 }
 

@@ -64,6 +64,8 @@ type Epoch struct {
 	TrainAccuracy float64 `json:"train_accuracy"` // likewise; 0 where the objective has no such metric
 	// TrainMetrics are the objective's other metrics, means over the epoch's images.
 	TrainMetrics map[string]float64 `json:"train_metrics,omitempty"`
+	// Skipped is how many steps so far moved no weight, since their gradients were not finite in float16.
+	Skipped int `json:"skipped,omitempty"`
 	// Validation is nil without a validation set.
 	Validation *Score `json:"validation,omitempty"`
 }
@@ -325,6 +327,9 @@ func (r *run) endEpoch(ctx context.Context) error {
 			e.TrainMetrics = map[string]float64{}
 		}
 		e.TrainMetrics[name] = mean
+	}
+	if err := r.noteScale(&e); err != nil {
+		return err
 	}
 	if r.validation != nil || r.Judge != nil {
 		r.report(true)
