@@ -18,10 +18,11 @@ import (
 	"github.com/darkroom-dev/darkroom/learn/mixed"
 )
 
-// halfDevice computes products in float16, in Go.
+// halfDevice computes products in float16, in Go, one operation at a time: the pool of GoMLX's device in Go locks up where a convolution wants
+// workers that operations beside it have.
 func halfDevice(t *testing.T) compute.Backend {
 	t.Helper()
-	inner, err := gobackend.New("")
+	inner, err := gobackend.New("ops_sequential")
 	if err != nil {
 		t.Fatal(err)
 	}

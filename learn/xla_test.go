@@ -84,3 +84,48 @@ func TestXLATrainsLikeTheProcessor(t *testing.T) {
 		})
 	}
 }
+
+// Two training steps of each family give the same losses on XLA as on the processor's own device.
+func TestXLAStepsLikeTheProcessor(t *testing.T) {
+	device := xlaDevice(t)
+	for _, c := range []struct {
+		model           string
+		size            int
+		tolerance, half float64
+	}{{"vit_tiny", 16, 2e-4, 0.05}} {
+		t.Run(c.model, func(t *testing.T) {
+			own := zooMachine(t, c.model, 3, c.size, 4, 1)
+			b := madeUp(own)
+			var want []float64
+			for range 2 {
+				out, err := own.Step(b, 0.01)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, out.Loss)
+			}
+			narrow, err := mixed.New(device, dtypes.BFloat16)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for backend, tolerance := range map[compute.Backend]float64{device: c.tolerance, narrow: c.half} {
+				o := own.o
+				o.Backend = backend
+				m, err := NewMachine(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range want {
+					out, err := m.Step(b, 0.01)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if math.Abs(out.Loss-want[i]) > tolerance*math.Max(1, want[i]) {
+						t.Errorf("%s, step %d: loss %g, on the processor's own device %g", backend.Description(), i+1, out.Loss, want[i])
+					}
+				}
+				m.Close()
+			}
+		})
+	}
+}
