@@ -135,7 +135,7 @@ func TestArchivesAreReadInPlace(t *testing.T) {
 			defer m.Close()
 			for range 2 { // records can be walked twice
 				var got []string
-				for r, err := range m.Records {
+				for r, err := range records(m) {
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -196,7 +196,7 @@ func TestHostileArchives(t *testing.T) {
 		if err == nil {
 			var m *Images
 			if m, err = Open(at, Folder, o); err == nil {
-				for _, e := range m.Records {
+				for _, e := range records(m) {
 					err = e
 				}
 				m.Close()
@@ -269,7 +269,7 @@ func TestNames(t *testing.T) {
 	}
 	defer m.Close()
 	var ids []string
-	for r, err := range m.Records {
+	for r, err := range records(m) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -326,7 +326,7 @@ func TestCompressedCIFAR(t *testing.T) {
 	}
 	defer m.Close()
 	counts := make([]int, 10)
-	for r, err := range m.Records {
+	for r, err := range records(m) {
 		if err != nil {
 			t.Fatal(err)
 		}

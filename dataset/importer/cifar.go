@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/darkroom-dev/darkroom/dataset"
+	"github.com/darkroom-dev/darkroom/dataset/picture"
 )
 
 const (
@@ -40,19 +41,19 @@ func (s source) cifarFiles(subset string) []string {
 	return append(train, test...)
 }
 
-func (s source) openCIFAR(o Options) (*Images, error) {
+func (s source) openCIFAR(o Options) (*listing, error) {
 	files := s.cifarFiles(o.Subset)
 	if len(files) == 0 {
 		return nil, sourceErrorf("No images found", "The source holds no CIFAR batches of the subset %q. They are looked for as data_batch_1.bin and test_batch.bin (CIFAR-10), train.bin and test.bin (CIFAR-100).", o.Subset)
 	}
-	m := &Images{}
+	l := &listing{task: dataset.Classification, closed: true}
 	head := 1 // label bytes of a record: one, or a coarse and a fine one
 	if base := path.Base(files[0]); base == "train.bin" || base == "test.bin" {
 		head = 2
 	}
 	for _, f := range files {
 		if size := s.entries[f].size; size >= 0 {
-			m.Count += int((size + int64(head+cifarPixels) - 1) / int64(head+cifarPixels))
+			l.count += int((size + int64(head+cifarPixels) - 1) / int64(head+cifarPixels))
 		}
 	}
 	classes := o.Classes
@@ -67,15 +68,15 @@ func (s source) openCIFAR(o Options) (*Images, error) {
 			classes = cifar10
 		}
 	}
-	m.Info = dataset.Info{Classes: classes, Height: cifarSide, Width: cifarSide, Channels: 3}
-	m.Records = func(yield func(Record, error) bool) {
+	l.classes = numbered(classes)
+	l.items = func(yield func(item, error) bool) {
 		for _, f := range files {
-			if !s.cifarRecords(f, head, len(classes), yield) {
+			if !s.cifarRecords(f, head, classes, yield) {
 				return
 			}
 		}
 	}
-	return m, nil
+	return l, nil
 }
 
 // lines returns the lines of a small file of names anywhere in the source, or nil.
@@ -92,18 +93,22 @@ func (s source) lines(name string) []string {
 }
 
 // cifarRecords yields the records of one file, and reports whether to go on.
-func (s source) cifarRecords(rel string, head, classes int, yield func(Record, error) bool) bool {
+func (s source) cifarRecords(rel string, head int, classes []string, yield func(item, error) bool) bool {
 	f, err := s.open(rel)
 	if err != nil {
-		return yield(Record{}, err)
+		return yield(item{}, err)
 	}
 	defer f.Close()
 	r := bufio.NewReaderSize(f, 1<<18)
 	raw, image := make([]byte, head+cifarPixels), make([]byte, cifarPixels)
 	name := strings.TrimSuffix(path.Base(rel), ".bin")
+	split := "train"
+	if strings.HasPrefix(name, "test") {
+		split = "test"
+	}
 	for i := 0; ; i++ {
 		bad := func(err error) bool {
-			return yield(Record{}, &RecordError{fmt.Sprintf("record %d", i), rel, err})
+			return yield(item{}, &RecordError{Record: fmt.Sprintf("record %d", i), File: rel, Err: err})
 		}
 		n, err := io.ReadFull(r, raw)
 		switch {
@@ -112,11 +117,11 @@ func (s source) cifarRecords(rel string, head, classes int, yield func(Record, e
 		case errors.Is(err, io.ErrUnexpectedEOF):
 			return bad(fmt.Errorf("the file ends after %d of its %d bytes", n, len(raw)))
 		case err != nil:
-			return yield(Record{}, fmt.Errorf("reading %s: %w", rel, err))
+			return yield(item{}, fmt.Errorf("reading %s: %w", rel, err))
 		}
 		label := raw[head-1]
-		if int(label) >= classes {
-			if !bad(fmt.Errorf("the label %d is out of range, there are %d classes", label, classes)) {
+		if int(label) >= len(classes) {
+			if !bad(fmt.Errorf("the label %d is out of range, there are %d classes", label, len(classes))) {
 				return false
 			}
 			continue
@@ -128,7 +133,8 @@ func (s source) cifarRecords(rel string, head, classes int, yield func(Record, e
 				image[3*p+c] = raw[head+c*plane+p]
 			}
 		}
-		if !yield(Record{fmt.Sprintf("%s/%d", name, i), int32(label), image}, nil) {
+		if !yield(item{id: fmt.Sprintf("%s/%d", name, i), file: rel, pixels: image, size: picture.Target{Height: cifarSide, Width: cifarSide, Channels: 3},
+			label: classes[label], split: split}, nil) {
 			return false
 		}
 	}

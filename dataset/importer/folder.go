@@ -2,8 +2,6 @@ package importer
 
 import (
 	"fmt"
-	"image"
-	"io"
 	"path"
 	"slices"
 	"strings"
@@ -20,7 +18,10 @@ func isPicture(name string) bool {
 const maxFile = 1 << 30
 
 // openFolder reads pictures below one folder for each class; deeper folders belong to the class above them.
-func (s source) openFolder(o Options) (*Images, error) {
+func (s source) openFolder(o Options) (*listing, error) {
+	if l := s.unlabelled(o); l != nil {
+		return l, nil
+	}
 	files, base, err := s.pictures(o.Subset)
 	if err != nil {
 		return nil, err
@@ -29,31 +30,69 @@ func (s source) openFolder(o Options) (*Images, error) {
 	if err != nil {
 		return nil, err
 	}
-	info := dataset.Info{Classes: classes, Height: o.Size, Width: o.Size, Channels: o.Channels}
-	if err := s.headers(files, &info); err != nil {
-		return nil, err
+	l := &listing{task: dataset.Classification, classes: classesOf(classes), folders: true}
+	if base == "" && o.Subset == "all" && partsOnly(classes) {
+		return s.openParts(files)
 	}
-	m := &Images{Info: info}
-	var taken []string
+	var items []item
 	for _, f := range files {
-		if slices.Contains(classes, classOf(f, base)) {
-			taken = append(taken, f)
+		it := s.pictureItem(f)
+		it.id, it.label, it.split = readable(strings.TrimPrefix(f, base)), classOf(f, base), splitName(strings.TrimSuffix(base, "/"))
+		items = append(items, it)
+	}
+	l.items, l.count = each(items), len(items)
+	return l, nil
+}
+
+// unlabelled are pictures that lie in no folder of a class, which the user says have none.
+func (s source) unlabelled(o Options) *listing {
+	if o.Task != dataset.Unlabelled {
+		return nil
+	}
+	var items []item
+	for _, f := range s.files {
+		if isPicture(f) && (o.Subset == "all" || strings.HasPrefix(f, o.Subset+"/")) {
+			it := s.pictureItem(f)
+			it.split = splitOfPath(f)
+			items = append(items, it)
 		}
 	}
-	m.Count = len(taken)
-	m.Records = func(yield func(Record, error) bool) {
-		for _, f := range taken {
-			pixels, err := s.picture(f, info, o.Size == 0)
-			r := Record{ID: readable(strings.TrimPrefix(f, base)), Label: int32(slices.Index(classes, classOf(f, base))), Image: pixels}
-			if err != nil {
-				r, err = Record{}, &RecordError{"", f, err}
-			}
-			if !yield(r, err) {
-				return
-			}
+	if len(items) == 0 {
+		return nil
+	}
+	return &listing{task: dataset.Unlabelled, items: each(items), count: len(items)}
+}
+
+// partsOnly reports whether the folders are parts of a data set (train, test), and so no classes.
+func partsOnly(folders []string) bool {
+	for _, f := range folders {
+		if s := splitName(f); s != "train" && s != "validation" && s != "test" {
+			return false
 		}
 	}
-	return m, nil
+	return len(folders) > 0
+}
+
+// openParts reads folders of parts, with the folders of classes in them; without those the images have no labels.
+func (s source) openParts(files []string) (*listing, error) {
+	l := &listing{task: dataset.Classification, folders: true}
+	var items []item
+	for _, f := range files {
+		part, _, _ := strings.Cut(f, "/")
+		it := s.pictureItem(f)
+		it.split, it.label = splitName(part), classOf(f, part+"/")
+		if it.label == "" {
+			l.task = dataset.Unlabelled
+		}
+		items = append(items, it)
+	}
+	if l.task == dataset.Unlabelled {
+		for i := range items {
+			items[i].label = ""
+		}
+	}
+	l.items, l.count, l.classes = each(items), len(items), sortedClasses(items)
+	return l, nil
 }
 
 // pictures lists the pictures of a subset: those below the folder of its name. base is the prefix of the class folders.
@@ -75,7 +114,7 @@ func (s source) pictures(subset string) (files []string, base string, err error)
 	}
 	for _, f := range files {
 		if classOf(f, base) == "" {
-			return nil, "", sourceErrorf("Picture outside of a class folder", "The picture %s lies in no folder, so its class is not known. Put the pictures of each class into a folder named after it.", f)
+			return nil, "", sourceErrorf("Picture outside of a class folder", "The picture %s lies in no folder, so its class is not known. Put the pictures of each class into a folder named after it, or write task = \"none\" for images without labels.", f)
 		}
 	}
 	return files, base, nil
@@ -116,82 +155,5 @@ func (s source) folderClasses(files []string, base string, given []string) ([]st
 			return nil, sourceErrorf("Class without images", "There is no folder %q with pictures. The classes found are %s.", c, strings.Join(found, ", "))
 		}
 	}
-	return given, nil
-}
-
-// headers fills in what the user left open: the size of the first picture that can be read, and RGB unless all are grey.
-func (s source) headers(files []string, info *dataset.Info) error {
-	if info.Height > 0 && info.Channels > 0 {
-		return nil
-	}
-	channels, size := 1, image.Point{}
-	var last error
-	for _, f := range files {
-		c, err := s.header(f)
-		if err != nil {
-			last = err // it is a damaged record, told where records are read
-			continue
-		}
-		if size == (image.Point{}) {
-			size = image.Pt(c.Width, c.Height)
-		}
-		if !c.Grey() {
-			channels = 3
-		}
-	}
-	if size == (image.Point{}) {
-		return fmt.Errorf("none of the %d pictures can be read; the last one, %s: %w", len(files), files[len(files)-1], last)
-	}
-	if info.Height == 0 {
-		info.Width, info.Height = size.X, size.Y
-	}
-	if info.Channels == 0 {
-		info.Channels = channels
-	}
-	return nil
-}
-
-// headBytes is how much of a picture's file is read for its header at first.
-const headBytes = 1 << 16
-
-// header reads the header of a picture, and more of the file only where the header is longer than most.
-func (s source) header(rel string) (picture.Header, error) {
-	f, err := s.open(rel)
-	if err != nil {
-		return picture.Header{}, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, headBytes))
-	if err != nil {
-		return picture.Header{}, noEOF(err)
-	}
-	h, err := picture.ReadHeader(b)
-	if err == nil || len(b) < headBytes {
-		return h, err
-	}
-	rest, err := io.ReadAll(io.LimitReader(f, maxFile))
-	if err != nil {
-		return picture.Header{}, noEOF(err)
-	}
-	return picture.ReadHeader(append(b, rest...))
-}
-
-// picture decodes one file; keep refuses pictures of another size than info's instead of scaling them.
-func (s source) picture(rel string, info dataset.Info, keep bool) ([]byte, error) {
-	b, err := s.read(rel, maxFile)
-	if err != nil {
-		return nil, err
-	}
-	return decode(b, info, keep)
-}
-
-func decode(b []byte, info dataset.Info, keep bool) ([]byte, error) {
-	m, h, err := picture.Read(b, picture.DefaultPixels)
-	if err != nil {
-		return nil, err
-	}
-	if keep && (h.Width != info.Width || h.Height != info.Height) {
-		return nil, fmt.Errorf("it has %d×%d pixels, the first one %d×%d; the argument \"size\" scales all to one size", h.Width, h.Height, info.Width, info.Height)
-	}
-	return picture.Pixels(m, info.Target(), nil), nil
+	return found, nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/darkroom-dev/darkroom/dataset"
@@ -43,12 +44,13 @@ func (s source) idxPairs(subset string) []idxPair {
 	return pairs
 }
 
-func (s source) openIDX(o Options) (*Images, error) {
+func (s source) openIDX(o Options) (*listing, error) {
 	pairs := s.idxPairs(o.Subset)
 	if len(pairs) == 0 {
 		return nil, sourceErrorf("No images found", "The source holds no idx images of the subset %q. They are looked for as train-images-idx3-ubyte and t10k-images-idx3-ubyte.", o.Subset)
 	}
-	m := &Images{Info: dataset.Info{Classes: o.Classes}}
+	var info dataset.Info
+	l := &listing{task: dataset.Classification, closed: true}
 	var labels [][]byte
 	classes := 0
 	for i, p := range pairs {
@@ -59,17 +61,17 @@ func (s source) openIDX(o Options) (*Images, error) {
 		if err != nil {
 			return nil, err
 		}
-		l, err := s.idxLabels(p.labels, count)
+		values, err := s.idxLabels(p.labels, count)
 		if err != nil {
 			return nil, err
 		}
-		if i > 0 && (height != m.Info.Height || width != m.Info.Width) {
-			return nil, sourceErrorf("Images of different sizes", "The images of %s are %d×%d, those of %s are %d×%d.", pairs[0].images, m.Info.Width, m.Info.Height, p.images, width, height)
+		if i > 0 && (height != info.Height || width != info.Width) {
+			return nil, sourceErrorf("Images of different sizes", "The images of %s are %d×%d, those of %s are %d×%d.", pairs[0].images, info.Width, info.Height, p.images, width, height)
 		}
-		m.Info.Height, m.Info.Width, m.Info.Channels = height, width, 1
-		m.Count += count
-		labels = append(labels, l)
-		for _, v := range l {
+		info.Height, info.Width, info.Channels = height, width, 1
+		l.count += count
+		labels = append(labels, values)
+		for _, v := range values {
 			classes = max(classes, int(v)+1)
 		}
 	}
@@ -78,15 +80,16 @@ func (s source) openIDX(o Options) (*Images, error) {
 			return nil, err
 		}
 	}
-	m.Info.Classes = classNames(o.Classes, classes)
-	m.Records = func(yield func(Record, error) bool) {
+	info.Classes = classNames(o.Classes, classes)
+	l.classes = numbered(info.Classes)
+	l.items = func(yield func(item, error) bool) {
 		for i, p := range pairs {
-			if !s.idxRecords(p, labels[i], m.Info, yield) {
+			if !s.idxRecords(p, labels[i], info, yield) {
 				return
 			}
 		}
 	}
-	return m, nil
+	return l, nil
 }
 
 // checkGap finds a label that a damaged file invented: without names the labels are 0 to classes-1, and one that no image
@@ -178,21 +181,30 @@ func (s source) idxLabels(rel string, images int) ([]byte, error) {
 	return labels, nil
 }
 
+// numbered are classes that the source calls by their numbers.
+func numbered(names []string) []Class {
+	out := classesOf(names)
+	for i := range out {
+		out[i].Source = strconv.Itoa(i)
+	}
+	return out
+}
+
 // idxRecords yields the records of one pair, and reports whether to go on.
-func (s source) idxRecords(p idxPair, labels []byte, info dataset.Info, yield func(Record, error) bool) bool {
+func (s source) idxRecords(p idxPair, labels []byte, info dataset.Info, yield func(item, error) bool) bool {
 	f, err := s.open(p.images)
 	if err != nil {
-		return yield(Record{}, err)
+		return yield(item{}, err)
 	}
 	defer f.Close()
 	r := bufio.NewReaderSize(f, 1<<18)
 	if _, err := readHeader(r, idxImages, 3); err != nil {
-		return yield(Record{}, fmt.Errorf("reading %s: %w", p.images, err))
+		return yield(item{}, fmt.Errorf("reading %s: %w", p.images, err))
 	}
 	var image []byte
 	for i, label := range labels {
 		bad := func(err error) bool {
-			return yield(Record{}, &RecordError{fmt.Sprintf("record %d", i), p.images, err})
+			return yield(item{}, &RecordError{Record: fmt.Sprintf("record %d", i), File: p.images, Err: err})
 		}
 		var err error
 		if image == nil { // grows with what is there, whatever size the header claims
@@ -213,7 +225,7 @@ func (s source) idxRecords(p idxPair, labels []byte, info dataset.Info, yield fu
 			}
 			continue
 		}
-		if !yield(Record{fmt.Sprintf("%s/%d", p.subset, i), int32(label), image}, nil) {
+		if !yield(item{id: fmt.Sprintf("%s/%d", p.subset, i), file: p.images, pixels: image, size: info.Target(), label: info.Classes[label], split: p.subset}, nil) {
 			return false
 		}
 	}

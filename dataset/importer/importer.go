@@ -1,17 +1,21 @@
-// Package importer reads images from the files that people have: idx (MNIST), the CIFAR binary format, and folders
-// with one folder of pictures for each class.
+// Package importer reads images and their annotations from the files that people have. Each format has a file of its own, which turns a source
+// into a listing of items whose classes go by name; assemble.go decodes them, judges their annotations and makes samples of them.
 //
 // A source is a folder, an archive or one file; compressed files and archives are read without unpacking them (source.go).
 //
 // Rules of the room: files are not trusted. A record that cannot be read is a *RecordError, which names the record and the file and
-// lets the caller go on with the next; any other error ends the reading. Nothing is allocated on a header's word alone. Records come
+// lets the caller go on with the next; any other error ends the reading. What is odd, or was changed, is a Finding: nothing is left out or
+// repaired in silence. Nothing is allocated on a header's word alone. Records come
 // in an order that follows from the names and contents of the files.
 package importer
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"iter"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/darkroom-dev/darkroom/dataset"
@@ -21,28 +25,40 @@ import (
 // Options say what to read and how.
 type Options struct {
 	Subset   string   // "train", "test" or "all"
-	Classes  []string // names by label (idx, CIFAR), or the folders to take, in order; nil: as the source says
+	Classes  []string // names by label where the source has none (idx, CIFAR, YOLO), else the classes to take, in order; nil: as the source says
 	Channels int      // 1 grey, 3 RGB, 0 as the source has them
 	Size     int      // side of the square to scale to, in pixels; 0: as they are
 
-	MaxExpansion int    // how many times its size an archive may expand to; 0: 200
-	Scratch      string // folder for a compressed archive while it is read; "": the system's
+	Task      dataset.Task // "": what the source is for
+	LabelFrom string       // where an image's label comes from: "" the source, "name", "folder", "annotation"
+	Store     string       // "decoded", "encoded"; "" or "auto": decoded where that stays small
+
+	MaskClasses   []string // names of the values in masks; nil: background and foreground, divided at MaskThreshold
+	MaskThreshold int      // grey levels above it are foreground
+	MaxPixels     int64    // of a picture; 0: picture.DefaultPixels
+	MaxExpansion  int      // how many times its size an archive may expand to; 0: 200
+	Scratch       string   // folder for a compressed archive while it is read; "": the system's
+}
+
+func (o Options) maxPixels() int64 {
+	if o.MaxPixels == 0 {
+		return picture.DefaultPixels
+	}
+	return o.MaxPixels
 }
 
 // Images are the records of a source. Records may be walked once or more.
 type Images struct {
-	Info    dataset.Info
-	Count   int // of records, damaged ones included; 0 when not known beforehand
-	Records iter.Seq2[Record, error]
+	Info     dataset.Info
+	Count    int       // of records, damaged ones included; 0 when not known beforehand
+	Classes  []Class   // of Info.Classes, what the source calls each
+	Findings []Finding // of the source as a whole, and of annotations without an image
 
-	close func() error // nil: nothing to close
-}
-
-// Record is one image. Image is valid until the next.
-type Record struct {
-	ID    string
-	Label int32
-	Image []byte // (H, W, C)
+	items   iter.Seq2[item, error]
+	all     []Class // of the source, those that are left out among them
+	options Options
+	folders bool         // classes are folders, which each must have images
+	close   func() error // nil: nothing to close
 }
 
 // RecordError is a record that cannot be read.
@@ -50,6 +66,14 @@ type RecordError struct {
 	Record string // its number or name; "" when the file is the record
 	File   string // relative to the source
 	Err    error
+	Kind   *Kind // nil: a damaged image
+}
+
+func (e *RecordError) name() string {
+	if e.Record == "" {
+		return readable(e.File)
+	}
+	return e.Record + " of " + readable(e.File)
 }
 
 // Error says which record of which file.
@@ -75,30 +99,95 @@ func sourceErrorf(summary, detail string, args ...any) error {
 
 // The formats.
 const (
-	IDX    = "idx"
-	CIFAR  = "cifar"
-	Folder = "folder"
+	IDX         = "idx"
+	CIFAR       = "cifar"
+	Folder      = "folder"
+	CSV         = "csv"
+	VOC         = "voc"
+	CVAT        = "cvat"
+	COCO        = "coco"
+	YOLO        = "yolo"
+	Masks       = "masks"
+	WebDataset  = "webdataset"
+	HuggingFace = "huggingface"
 )
 
-// Detect tells the format of the source at path by its files' names.
+// Formats lists the formats in the order in which Detect looks for them.
+func Formats() []string {
+	return []string{IDX, CIFAR, HuggingFace, COCO, CVAT, VOC, YOLO, CSV, WebDataset, Masks, Folder}
+}
+
+// Detect tells the format of the source at path by its files' names and beginnings.
 func Detect(path string, o Options) (string, error) {
 	s, err := list(path, o)
 	if err != nil {
 		return "", err
 	}
 	defer s.Close()
-	if len(s.idxPairs("all")) > 0 {
-		return IDX, nil
-	}
-	if len(s.cifarFiles("all")) > 0 {
-		return CIFAR, nil
-	}
-	for _, f := range s.files {
-		if isPicture(f) {
-			return Folder, nil
-		}
+	if f := s.detect(); f != "" {
+		return f, nil
 	}
 	return "", sourceErrorf("No images found", "The source holds %d files, but neither idx files (train-images-idx3-ubyte), nor CIFAR batches (data_batch_1.bin), nor pictures (%s). An archive is given by its own name, and not by that of its folder.", len(s.files), strings.Join(picture.Extensions, ", "))
+}
+
+func (s source) detect() string {
+	switch {
+	case len(s.idxPairs("all")) > 0:
+		return IDX
+	case len(s.cifarFiles("all")) > 0:
+		return CIFAR
+	case len(s.parquetFiles()) > 0, len(s.metadataFiles()) > 0:
+		return HuggingFace
+	}
+	pictures := false
+	for _, f := range s.files {
+		pictures = pictures || isPicture(f)
+	}
+	if !pictures {
+		for _, f := range s.files {
+			if path.Ext(f) == ".tar" {
+				return WebDataset
+			}
+		}
+		return ""
+	}
+	if len(s.cocoFiles()) > 0 {
+		return COCO
+	}
+	for _, f := range s.files { // the first file tells; there may be one for each image
+		if strings.ToLower(path.Ext(f)) == ".xml" && !hidden(f) {
+			switch rootElement(s.head(f)) {
+			case "annotations":
+				return CVAT
+			case "annotation":
+				return VOC
+			}
+		}
+	}
+	return s.detectText()
+}
+
+// detectText tells among the formats of pictures with text beside them, or nothing.
+func (s source) detectText() string {
+	if s.yoloFile() != "" || len(s.named("classes.txt")) > 0 && slices.ContainsFunc(s.files, func(f string) bool {
+		_, ok := s.entries[strings.TrimSuffix(f, path.Ext(f))+".txt"]
+		return isPicture(f) && ok
+	}) {
+		return YOLO
+	}
+	for _, f := range s.csvFiles() {
+		first, _, _ := bytes.Cut(s.head(f), []byte("\n"))
+		if header(strings.FieldsFunc(string(first), func(r rune) bool { return strings.ContainsRune(",;\t\r", r) })) != nil {
+			return CSV
+		}
+	}
+	if s.isWebDataset() {
+		return WebDataset
+	}
+	if masks, _, _ := s.maskPairs(); len(masks) > 0 {
+		return Masks
+	}
+	return Folder
 }
 
 // Open reads the source at path, a folder, an archive or one file, in one of the formats. The caller closes the images.
@@ -107,31 +196,53 @@ func Open(path, format string, o Options) (*Images, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := s.images(format, o)
+	if format == WebDataset {
+		if err := s.shardEntries(path, o); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	l, err := s.listing(format, o)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	images.close = s.close
-	return images, nil
+	m, err := l.images(o)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	m.close = s.close
+	return m, nil
 }
 
-func (s source) images(format string, o Options) (*Images, error) {
-	var images *Images
-	var err error
-	switch format {
-	case IDX:
-		images, err = s.openIDX(o)
-	case CIFAR:
-		images, err = s.openCIFAR(o)
-	case Folder:
-		return s.openFolder(o)
-	default:
+func (s source) listing(format string, o Options) (*listing, error) {
+	open, ok := map[string]func(Options) (*listing, error){
+		IDX: s.openIDX, CIFAR: s.openCIFAR, Folder: s.openFolder, CSV: s.openCSV, VOC: s.openVOC, CVAT: s.openCVAT, COCO: s.openCOCO,
+		YOLO: s.openYOLO, Masks: s.openMasks, WebDataset: s.openWebDataset, HuggingFace: s.openHuggingFace,
+	}[format]
+	if !ok {
 		return nil, fmt.Errorf("unknown format %q", format)
 	}
-	if err != nil {
-		return nil, err
+	return open(o)
+}
+
+// FromPixels are images that a program makes: (H, W, C) bytes of info's size, with labels of info's classes.
+func FromPixels(info dataset.Info, count int, records iter.Seq2[Record, error]) *Images {
+	info.Task = dataset.Classification
+	m := &Images{Info: info, Count: count, Classes: classesOf(info.Classes), all: classesOf(info.Classes)}
+	m.items = func(yield func(item, error) bool) {
+		for r, err := range records {
+			if !yield(item{id: r.ID, file: r.ID, pixels: r.Image, size: info.Target(), label: info.Classes[r.Label]}, err) {
+				return
+			}
+		}
 	}
-	return images.convert(o), nil
+	return m
+}
+
+// Record is one image of FromPixels. Image is valid until the next.
+type Record struct {
+	ID    string
+	Label int32
+	Image []byte // (H, W, C)
 }
 
 // Close releases the source. The records must not be walked afterwards.
@@ -140,31 +251,6 @@ func (m *Images) Close() error {
 		return nil
 	}
 	return m.close()
-}
-
-// convert scales and recolours raw records.
-func (m *Images) convert(o Options) *Images {
-	from, to := m.Info, m.Info
-	if o.Size > 0 {
-		to.Height, to.Width = o.Size, o.Size
-	}
-	if o.Channels > 0 {
-		to.Channels = o.Channels
-	}
-	if to.Height == from.Height && to.Width == from.Width && to.Channels == from.Channels {
-		return m
-	}
-	records := m.Records
-	return &Images{Info: to, Count: m.Count, Records: func(yield func(Record, error) bool) {
-		for r, err := range records {
-			if err == nil {
-				r.Image = picture.Pixels(picture.FromPixels(r.Image, from.Target()), to.Target(), nil)
-			}
-			if !yield(r, err) {
-				return
-			}
-		}
-	}}
 }
 
 // classNames returns names for n labels: those given, or the numbers.

@@ -1,4 +1,4 @@
-// Package ingest is the kind that makes a dataset: from idx files, CIFAR batches or a folder of pictures, or from a generator.
+// Package ingest is the kind that makes a dataset: from the images and annotations that people have, from a URL, or from a generator.
 //
 // Rules of the room: it only chooses, counts and reports; the formats live in dataset/importer, the generated images in
 // dataset/surfaces.
@@ -8,11 +8,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/dataset/importer"
+	"github.com/darkroom-dev/darkroom/dataset/picture"
 	"github.com/darkroom-dev/darkroom/dataset/surfaces"
 	"github.com/darkroom-dev/darkroom/stages"
 )
@@ -20,10 +22,13 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:    "ingest",
-	Version: 2,
-	Doc: "Makes a dataset of images of one size with their classes. It reads idx files (MNIST and its relatives), CIFAR-10 and CIFAR-100 binary batches, and folders with one folder of pictures (PNG, JPEG, GIF, BMP, WebP) for each class, all of them also from " +
-		"a zip or tar archive or compressed by gzip, xz or zstd, without unpacking; or it makes images of metal surfaces with defects itself, `generator = \"surfaces\"`, of the classes none, scratch, pit, patch and inclusion.\n\n" +
-		"A data set that comes with test images of its own takes two stages, one with `subset = \"train\"` and one with `subset = \"test\"`. In a " +
+	Version: 3,
+	Doc: "Makes a dataset of images, of one size when they are read, with their annotations. It reads folders with one folder of pictures for each class, tables (CSV), Pascal VOC (LabelImg), CVAT, COCO and YOLO annotations, masks as images, " +
+		"idx files (MNIST and its relatives), CIFAR-10 and CIFAR-100 batches, WebDataset shards, and Hugging Face's image folders and Parquet files, all of them also from a zip or tar archive or compressed by gzip, xz or zstd, without unpacking, and from a URL; pictures are JPEG, PNG, BMP, GIF (the first frame), TIFF or WebP. " +
+		"Or it makes images of metal surfaces with defects itself, `generator = \"surfaces\"`, of the classes none, scratch, pit, patch and inclusion.\n\n" +
+		"Classes go by name, never by position: the report and `quality` hold the table of names, indexes and what the source calls them. Boxes, polygons and masks are in pixels of the image as it is read. Nothing is left out or repaired in silence: " +
+		"each oddity is counted and listed in the report and in `quality` (JSON), and `strict = true` makes the stage fail for it. Levels: an error leaves a record out (and fails the stage unless `on_error = \"skip\"`), a repair changes an annotation, a warning should be looked at, a note tells how something usual was read.\n\n" +
+		"A data set that comes with test images of its own takes two stages, one with `subset = \"train\"` and one with `subset = \"test\"`, or one stage whose `split` column the kind split takes. In a " +
 		"folder of pictures, a subset is the folder of that name, with the class folders in it.",
 	Example: "ingest \"photos\" {\n" +
 		"  source = \"data/photos\"   # data/photos/CLASS/IMAGE.jpg\n" +
@@ -33,6 +38,11 @@ var Kind = &stages.Kind{
 		"  source = \"data/fashion-mnist\"\n" +
 		"  format = \"idx\"\n" +
 		"  subset = \"train\"        # a second stage takes \"test\"\n" +
+		"}\n\n" +
+		"ingest \"cells\" {\n" +
+		"  source = \"data/bccd.zip\"   # JPEGImages/, Annotations/, ImageSets/Main/\n" +
+		"  format = \"voc\"\n" +
+		"  size   = 320\n" +
 		"}\n\n" +
 		"ingest \"surfaces\" {\n" +
 		"  generator = \"surfaces\"\n" +
@@ -56,6 +66,15 @@ type ingest struct {
 	seed       int
 
 	maxExpansion int
+	maxPixels    int
+	task         string
+	labelFrom    string
+	store        string
+	maskClasses  []string
+	threshold    int
+	strict       bool
+	url          string
+	sha256       string
 }
 
 // defaultSize is the side of generated images in pixels.
@@ -63,24 +82,35 @@ const defaultSize = 64
 
 func (g *ingest) Declare(s *stages.Schema) {
 	s.Source("source", "The folder, the archive (zip, tar, tar.gz, tar.xz, tar.zst) or the file with the images. Not with a generator.").OrNone()
-	s.String(&g.format, "format", "auto", "What the source holds; \"auto\" tells by the names of its files.").OneOf("auto", importer.IDX, importer.CIFAR, importer.Folder)
+	s.String(&g.format, "format", "auto", "What the source holds; \"auto\" tells by the names of its files.").OneOf(append([]string{"auto"}, importer.Formats()...)...)
 	s.String(&g.subset, "subset", "all", "The part of a source that is divided already.").OneOf("all", "train", "test")
-	s.Strings(&g.classes, "classes", nil, "Class names: for idx and CIFAR the names by label, for folders and the generator the classes to take, in the order of their labels. Without it, as the source has them; folders are sorted by name.").NoDefault().NonEmpty()
+	s.Strings(&g.classes, "classes", nil, "Class names, in the order of their indexes: for idx, CIFAR and a YOLO source without data.yaml the names by number, for the others the classes to take. Without it, as the source has them; where it gives no order, sorted by name.").NoDefault().NonEmpty()
 	s.Int(&g.channels, "channels", 0, "1 makes all images grey, 3 makes them RGB. Without it, as the source has them.").In(1, 3).NoDefault()
 	s.Int(&g.size, "size", 0, "Side of the square to which images are scaled. Without it they stay as they are, and must be of one size; a generator makes 64.").InUnit("pixels").In(1, dataset.MaxSide).NoDefault()
+	s.String(&g.task, "task", "auto", "What the annotations are for; \"auto\" is what the format holds. \"none\" reads images without labels; \"segmentation\" draws polygons into masks.").OneOf("auto", string(dataset.Classification), string(dataset.MultiLabel), string(dataset.Detection), string(dataset.Segmentation), string(dataset.Unlabelled))
+	s.String(&g.labelFrom, "label_from", "source", "Where an image's label comes from: the source's own labels; the file's name up to its last underscore or dash; the folder that it lies in; or the class of most of its objects.").OneOf("source", "name", "folder", "annotation")
+	s.String(&g.store, "store", "auto", "Keep images decoded, which is fast to read, or encoded as the files that they were, which takes less room; \"auto\" keeps them decoded up to 8 GiB.").OneOf("auto", "decoded", "encoded")
+	s.Strings(&g.maskClasses, "mask_classes", nil, "Names of the values 0, 1, 2 … in masks; 255 is ignored. Without it, masks are divided into background and foreground.").NoDefault().NonEmpty()
+	s.Int(&g.threshold, "mask_threshold", importer.DefaultThreshold, "Grey levels of a mask above it are foreground. Not with mask_classes.").In(0, 254)
 	s.Int(&g.limit, "limit", 0, "Take only so many images, from the first on.").Min(1).NoDefault()
-	s.String(&g.onError, "on_error", "fail", "What a damaged image does: it fails the stage, or it is skipped, counted and listed in the report.").OneOf("fail", "skip")
+	s.String(&g.onError, "on_error", "fail", "What a damaged image, or an annotation without an image, does: it fails the stage, or it is skipped, counted and listed in the report.").OneOf("fail", "skip")
 	s.Int(&g.maxExpansion, "max_expansion", 200, "How many times its own size an archive may expand to, beyond 256 MiB. It guards the disk against archives made to fill it.").In(1, 1_000_000).NotInKey()
+	s.Int(&g.maxPixels, "max_pixels", picture.DefaultPixels, "How many pixels a picture may claim before it is decoded. It guards the memory against pictures made to fill it.").InUnit("pixels").In(1, 1<<31)
+	s.Bool(&g.strict, "strict", false, "Fail when anything was found that is more than a note: a record left out, an annotation repaired, a warning.")
+	s.String(&g.url, "url", "", "Download the source, an archive or a file, instead of reading one of the project. A download that was interrupted goes on where it was.").NoDefault().NotInKey()
+	s.String(&g.sha256, "sha256", "", "SHA-256 of what the URL gives, in hexadecimal; anything else is refused.").NoDefault()
 	s.String(&g.generator, "generator", "", "Make images instead of reading them.").OneOf("surfaces").NoDefault()
 	s.Int(&g.count, "count", 3000, "Images to generate; the classes take turns.").In(1, 10_000_000)
 	s.Float(&g.difficulty, "difficulty", 0.5, "How faint the generated defects are and how strong the noise is.").In(0, 1)
 	s.Int(&g.seed, "generator_seed", 1, "Seed of the generated images. It is an argument of its own, so that the pipeline's seed can change while the images stay.").Min(0)
 	s.Out("dataset", artifact.Dataset, "The images with their classes.")
-	s.Out("report", artifact.Report, "Counts by class, samples, and what was skipped.")
+	s.Out("report", artifact.Report, "What was read, skipped, repaired and noticed; counts, sizes, duplicates, samples of each class.")
+	s.Out("quality", artifact.Metrics, "The same as JSON: classes with their indexes and the source's names for them, counts, sizes, colours, and every finding with its record.")
 	s.Reports("count", stages.Integer, "Number of images.")
 	s.Reports("classes", stages.StringList, "Class names in order of the labels.")
-	s.Reports("counts", stages.NumberMap, "Number of images by class.")
-	s.Reports("skipped", stages.Integer, "Number of damaged images left out.")
+	s.Reports("counts", stages.NumberMap, "Number of images by class: of that label, or that hold an object of it.")
+	s.Reports("skipped", stages.Integer, "Number of records left out.")
+	s.Reports("findings", stages.NumberMap, "Number of findings by kind, of every kind: empty_box, identical_images and so on.")
 }
 
 func (g *ingest) Check() []stages.Problem {
@@ -94,6 +124,10 @@ func (g *ingest) Check() []stages.Problem {
 			out = append(out, stages.Problemf("classes", "Malformed class names", "The class name %q is empty or occurs twice.", c))
 		}
 		seen[c] = true
+	}
+	out = append(out, g.checkURL()...)
+	if len(g.maskClasses) > int(dataset.Ignore) {
+		out = append(out, stages.Problemf("mask_classes", "Too many classes", "A mask's pixel is a byte, so there are at most %d classes.", dataset.Ignore))
 	}
 	if g.generator == "" {
 		return out
@@ -119,8 +153,10 @@ func (g *ingest) CheckInputs(connected map[string]bool) []stages.Problem {
 	switch {
 	case g.generator != "" && connected["source"]:
 		return []stages.Problem{stages.Problemf("generator", "Two sources of images", "The stage has both a source and a generator. Remove one of them.")}
-	case g.generator == "" && !connected["source"]:
-		return []stages.Problem{stages.Problemf("", "No source of images", "The stage needs a source, the file or folder with the images, or generator = \"surfaces\".")}
+	case g.url != "" && (connected["source"] || g.generator != ""):
+		return []stages.Problem{stages.Problemf("url", "Two sources of images", "The stage has a URL and another source of images. Remove one of them.")}
+	case g.generator == "" && g.url == "" && !connected["source"]:
+		return []stages.Problem{stages.Problemf("", "No source of images", "The stage needs a source, the file or folder with the images, a url, or generator = \"surfaces\".")}
 	}
 	return nil
 }
@@ -135,56 +171,141 @@ func generatorLabel(class string) int32 {
 }
 
 func (g *ingest) Run(ctx context.Context, job *stages.Job) error {
-	images, err := g.open(job)
+	images, err := g.open(ctx, job)
 	if err != nil {
 		return problem(err)
 	}
 	defer images.Close()
+	c := newCollection(images)
+	if err := g.listed(job, c, images.Findings); err != nil {
+		return err
+	}
 	w, err := dataset.Create(job.Output("dataset"), images.Info)
 	if err != nil {
 		return err
 	}
-	t := &tally{counts: make([]int, len(images.Info.Classes)), samples: map[int32]int{}, info: images.Info}
-	if err := g.copy(ctx, job, images, w, t); err != nil {
+	if err := g.copy(ctx, job, images, w, c); err != nil {
 		w.Close() //nolint:errcheck // the first error is the one to report
 		return problem(err)
-	}
-	for c, n := range t.counts {
-		if n == 0 {
-			w.Close() //nolint:errcheck // as above
-			return stages.Problemf("classes", "Class without images", "The class %q has no images among the %d that were taken. Remove it from \"classes\", raise \"limit\", or look for damaged files in the log.", images.Info.Classes[c], w.Len())
-		}
 	}
 	if err := w.Close(); err != nil {
 		return err
 	}
-	counts := map[string]int{}
-	for c, n := range t.counts {
-		counts[images.Info.Classes[c]] = n
+	c.judge()
+	if p := g.missing(c); p != nil {
+		return *p
 	}
-	job.Value("count", w.Len())
-	job.Value("classes", images.Info.Classes)
-	job.Value("counts", counts)
-	job.Value("skipped", len(t.skipped))
-	return t.report(job.Output("report"))
+	if p := g.strictly(c); p != nil {
+		return *p
+	}
+	return g.report(job, c)
 }
 
-// open returns the images of the source or the generator.
-func (g *ingest) open(job *stages.Job) (*importer.Images, error) {
+// listed takes what was found before any image was read.
+func (g *ingest) listed(job *stages.Job, c *collection, found []importer.Finding) error {
+	for _, f := range found {
+		if f.Kind.Level == importer.Error {
+			if g.onError == "fail" {
+				return stages.Problemf("source", strings.TrimSuffix(f.Kind.Text, "s"), "%s: %s. Mend or remove it, or write on_error = \"skip\" to leave out and list what cannot be used.", capital(f.Record), f.Detail)
+			}
+			c.skipped++
+		}
+		c.find(f)
+	}
+	return nil
+}
+
+// missing refuses classes without images, which would train nothing.
+func (g *ingest) missing(c *collection) *stages.Problem {
+	for i, n := range c.images {
+		if n > 0 {
+			continue
+		}
+		name := c.info.Classes[i]
+		if c.info.Task == dataset.Classification || g.classes != nil {
+			p := stages.Problemf("classes", "Class without images", "The class %q has no images among the %d that were taken. Remove it from \"classes\", raise \"limit\", or look for damaged files in the log.", name, len(c.ids))
+			return &p
+		}
+		c.find(importer.Finding{Kind: importer.NoObjects, Record: name, Detail: "no image holds one"})
+	}
+	return nil
+}
+
+// strictly makes findings a problem.
+func (g *ingest) strictly(c *collection) *stages.Problem {
+	if !g.strict {
+		return nil
+	}
+	var lines []string
+	for _, k := range c.kinds() {
+		if list := c.found[k]; k.Level != importer.Note {
+			lines = append(lines, fmt.Sprintf("%s: %d, such as %s (%s)", k.Text, len(list), list[0].Record, list[0].Detail))
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	p := stages.Problemf("strict", "The source is not clean", "%s. The log lists them. Mend the source, or write strict = false to get the report of all of it.", strings.Join(lines, ". "))
+	return &p
+}
+
+// report writes the page and the JSON, and reports the values.
+func (g *ingest) report(job *stages.Job, c *collection) error {
+	d, err := dataset.Open(job.Output("dataset"))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	counts, findings := map[string]int{}, map[string]int{}
+	for i, n := range c.images {
+		counts[c.info.Classes[i]] = n
+	}
+	for _, k := range importer.Kinds() {
+		findings[k.Name] = len(c.found[k])
+	}
+	job.Value("count", len(c.ids))
+	job.Value("classes", append([]string{}, c.info.Classes...))
+	job.Value("counts", counts)
+	job.Value("skipped", c.skipped)
+	job.Value("findings", findings)
+	if err := c.writeJSON(job.Output("quality")); err != nil {
+		return err
+	}
+	return c.page(d, job.Output("report"))
+}
+
+// open returns the images of the source, the URL or the generator.
+func (g *ingest) open(ctx context.Context, job *stages.Job) (*importer.Images, error) {
 	if g.generator != "" {
 		return g.generate()
 	}
-	in, _ := job.Input("source")
-	o := importer.Options{Subset: g.subset, Classes: g.classes, Channels: g.channels, Size: g.size, MaxExpansion: g.maxExpansion, Scratch: job.ScratchDir}
+	in, ok := job.Input("source")
+	source := in.Path
+	if !ok {
+		var err error
+		if source, err = g.download(ctx, job); err != nil {
+			return nil, err
+		}
+	}
+	o := importer.Options{
+		Subset: g.subset, Classes: g.classes, Channels: g.channels, Size: g.size, MaxExpansion: g.maxExpansion, Scratch: job.ScratchDir,
+		MaxPixels: int64(g.maxPixels), Store: g.store, MaskClasses: g.maskClasses, MaskThreshold: g.threshold,
+	}
+	if g.task != "auto" {
+		o.Task = dataset.Task(g.task)
+	}
+	if g.labelFrom != "source" {
+		o.LabelFrom = g.labelFrom
+	}
 	format := g.format
 	if format == "auto" {
 		var err error
-		if format, err = importer.Detect(in.Path, o); err != nil {
+		if format, err = importer.Detect(source, o); err != nil {
 			return nil, err
 		}
 		job.Logf("the source is in the format %s", format)
 	}
-	return importer.Open(in.Path, format, o)
+	return importer.Open(source, format, o)
 }
 
 // generate returns the generator's images: image i has class i modulo the number of classes.
@@ -201,7 +322,7 @@ func (g *ingest) generate() (*importer.Images, error) {
 		return nil, err
 	}
 	info := dataset.Info{Classes: classes, Height: size, Width: size, Channels: max(1, g.channels)}
-	return &importer.Images{Info: info, Count: g.count, Records: func(yield func(importer.Record, error) bool) {
+	return importer.FromPixels(info, g.count, func(yield func(importer.Record, error) bool) {
 		grey, image := make([]byte, size*size), make([]byte, info.ImageSize())
 		for i := range g.count {
 			label := int32(i % len(classes))
@@ -213,46 +334,81 @@ func (g *ingest) generate() (*importer.Images, error) {
 				return
 			}
 		}
-	}}, nil
+	}), nil
 }
 
 // progressEvery is the number of images between two looks at the context and two reports of progress.
 const progressEvery = 256
 
-// copy writes the records to w and into the tally.
-func (g *ingest) copy(ctx context.Context, job *stages.Job, images *importer.Images, w *dataset.Writer, t *tally) error {
+// copy writes the records to w and into the collection.
+func (g *ingest) copy(ctx context.Context, job *stages.Job, images *importer.Images, w *dataset.Writer, c *collection) error {
 	total := images.Count
 	if g.limit > 0 {
 		total = min(total, g.limit)
 	}
-	for r, err := range images.Records {
-		if n := w.Len() + len(t.skipped); n%progressEvery == 0 {
+	workers := job.Resources.CPUs
+	if workers < 1 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	n := 0
+	for r, err := range images.Samples(ctx, workers) {
+		if n%progressEvery == 0 {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			job.Progress(stages.Progress{Phase: "images", Done: int64(n), Total: int64(total), Unit: "images"})
 		}
-		var bad *importer.RecordError
-		if errors.As(err, &bad) && g.onError == "skip" {
-			job.Logf("skipped %v", bad)
-			t.skipped = append(t.skipped, bad)
-			continue
-		}
+		n++
 		if err != nil {
 			return err
 		}
-		if err := w.Add(r.ID, r.Label, r.Image); err != nil {
+		if r.Err == nil {
+			r.Err = c.repeated(r.Sample.ID)
+		}
+		if r.Err != nil {
+			if err := g.leaveOut(job, c, r); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.AddSample(r.Sample); err != nil {
 			return err
 		}
-		t.add(r)
+		c.add(r)
 		if w.Len() == g.limit {
 			break
 		}
 	}
-	if w.Len() == 0 {
-		return stages.Problemf("source", "No images found", "None of the %d images could be read. The log names each.", len(t.skipped))
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	return ctx.Err()
+	if w.Len() == 0 {
+		return stages.Problemf("source", "No images found", "None of the %d images could be read. The log names each.", c.skipped)
+	}
+	return nil
+}
+
+// leaveOut counts a record that cannot be taken, or fails for it. A class that the user left out is no fault.
+func (g *ingest) leaveOut(job *stages.Job, c *collection, r importer.Read) error {
+	var bad *importer.RecordError
+	if !errors.As(r.Err, &bad) {
+		return r.Err
+	}
+	for _, f := range r.Findings {
+		c.find(f)
+	}
+	if bad.Kind == importer.ClassLeftOut {
+		return nil
+	}
+	if bad.Kind == importer.SameID {
+		c.find(importer.Finding{Kind: importer.SameID, Record: r.Sample.ID, Detail: bad.Err.Error()})
+	}
+	if g.onError == "fail" {
+		return bad
+	}
+	job.Logf("skipped %v", bad)
+	c.skipped++
+	return nil
 }
 
 // problem turns what the user can mend into a problem.

@@ -43,8 +43,8 @@ func TestConformanceFolder(t *testing.T) {
 	})
 }
 
-// picture is a coloured gradient of that size.
-func picture(w, h int) image.Image {
+// gradient is a coloured gradient of that size.
+func gradient(w, h int) image.Image {
 	m := image.NewRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
 		for x := range w {
@@ -69,7 +69,7 @@ func pngOf(t *testing.T, m image.Image) []byte {
 
 // pictures are a small folder with every format that the standard library writes, and one damaged file.
 func pictures(t *testing.T) map[string][]byte {
-	m := picture(10, 12)
+	m := gradient(10, 12)
 	whole := pngOf(t, m)
 	return map[string][]byte{
 		"cat/a.png":        whole,
@@ -298,13 +298,13 @@ func TestFolder(t *testing.T) {
 		err   string
 	}{
 		{"nothing", map[string][]byte{"a/b.txt": nil}, nil, "No images found"},
-		{"a picture outside", map[string][]byte{"a.png": pngOf(t, picture(2, 2))}, nil, "Picture outside of a class folder"},
-		{"a class of text", map[string][]byte{"a/b.png": pngOf(t, picture(2, 2)), "c/d.txt": nil}, nil, `The folder "c" holds files, but no pictures`},
-		{"an unknown class", map[string][]byte{"a/b.png": pngOf(t, picture(2, 2))}, map[string]any{"classes": []any{"z"}}, `There is no folder "z"`},
-		{"two sizes", map[string][]byte{"a/b.png": pngOf(t, picture(2, 2)), "a/c.png": pngOf(t, picture(3, 2))}, nil, "it has 3×2 pixels, the first one 2×2"},
+		{"a picture outside", map[string][]byte{"a.png": pngOf(t, gradient(2, 2))}, nil, "Picture outside of a class folder"},
+		{"a class of text", map[string][]byte{"a/b.png": pngOf(t, gradient(2, 2)), "c/d.txt": nil}, nil, `The folder "c" holds files, but no pictures`},
+		{"an unknown class", map[string][]byte{"a/b.png": pngOf(t, gradient(2, 2))}, map[string]any{"classes": []any{"z"}}, `There is no folder "z"`},
+		{"two sizes", map[string][]byte{"a/b.png": pngOf(t, gradient(2, 2)), "a/c.png": pngOf(t, gradient(3, 2))}, nil, "it has 3×2 pixels, the first one 2×2"},
 		{"only damage", map[string][]byte{"a/b.png": {1, 2}}, map[string]any{"on_error": "skip"}, "none of the 1 pictures can be read"},
 		{"an empty picture", map[string][]byte{"a/b.png": {}}, map[string]any{"size": 8.0, "channels": 1.0}, "The picture a/b.png: the file is empty"},
-		{"no such subset", map[string][]byte{"a/b.png": pngOf(t, picture(2, 2))}, map[string]any{"subset": "test", "format": "folder"}, `The folder "test/" of the source holds no pictures`},
+		{"no such subset", map[string][]byte{"a/b.png": pngOf(t, gradient(2, 2))}, map[string]any{"subset": "test", "format": "folder"}, `The folder "test/" of the source holds no pictures`},
 	} {
 		root := t.TempDir()
 		for name, b := range c.files {
@@ -339,26 +339,5 @@ func TestArguments(t *testing.T) {
 	d, values, err := run(t, "", map[string]any{"generator": "surfaces", "count": 7.0, "channels": 3.0, "classes": []any{"pit", "none"}})
 	if err != nil || d.Len() != 7 || d.Info().Channels != 3 || d.Info().Height != 64 || fmt.Sprint(values["counts"]) != "map[none:3 pit:4]" {
 		t.Errorf("the generator: %v, %v", values, err)
-	}
-}
-
-// The real files, where they are present.
-func TestFashionMNIST(t *testing.T) {
-	data := os.Getenv("DARKROOM_DATA")
-	if data == "" {
-		data = "../../../shared/data"
-	}
-	data = filepath.Join(data, "fashion-mnist")
-	if _, err := os.Stat(data); err != nil {
-		t.Skipf("the data set is not here: %v", err)
-	}
-	d, _, err := run(t, data, map[string]any{"subset": "test"})
-	if err != nil || d.Len() != 10000 {
-		t.Fatal(err)
-	}
-	for c, n := range d.Counts() {
-		if n != 1000 {
-			t.Errorf("class %d has %d images", c, n)
-		}
 	}
 }
