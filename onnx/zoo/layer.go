@@ -61,6 +61,7 @@ func (b *builder) normalised() string {
 type kernel struct {
 	size, stride, groups int
 	unpadded             bool
+	padding              int // 0: half of the size
 	bias                 initialiser
 	draw                 initialiser
 }
@@ -82,6 +83,9 @@ func (b *builder) convolution(name, x string, in, out int, k kernel) string {
 		inputs = append(inputs, b.weight(name+".bias", []int{out}, k.bias, fanIn, fanOut))
 	}
 	p := k.size / 2
+	if k.padding > 0 {
+		p = k.padding
+	}
 	if k.unpadded {
 		p = 0
 	}
@@ -151,6 +155,8 @@ func (b *builder) hardSigmoid(name, x string) string {
 	return b.Node("HardSigmoid", name, []string{x}, onnx.FloatOf("alpha", 1.0/6), onnx.FloatOf("beta", 0.5))
 }
 
+func (b *builder) sigmoid(name, x string) string { return b.Node("Sigmoid", name, []string{x}) }
+
 // silu is x·σ(x).
 func (b *builder) silu(name, x string) string {
 	return b.Node("Mul", name, []string{x, b.Node("Sigmoid", name+".gate", []string{x})})
@@ -171,15 +177,6 @@ func (b *builder) dropout(name, x string, rate float64) string {
 		return x
 	}
 	return b.Node("Dropout", name, []string{x, b.Number(name+".ratio", rate)})
-}
-
-// DropPath is how the name of a Dropout node ends that drops whole images from a residual branch: its mask is one number for each image
-// (stochastic depth, Huang et al. 2016), and what stays is divided by 1 - ratio as in every Dropout.
-const DropPath = ".drop_path"
-
-// dropPath adds stochastic depth to a residual branch. A rate of 0 adds nothing.
-func (b *builder) dropPath(block, x string, rate float64) string {
-	return b.dropout(block+DropPath, x, rate)
 }
 
 // average is the mean over the image, (N, channels).

@@ -60,7 +60,7 @@ func visionTransformer(width, depth, heads int) func(b *builder) {
 		embedding := b.weight("pos_embed", []int{1, patches + 1, width}, normal(0.02), 0, 0)
 		x = b.dropout("pos_drop", b.Node("Add", "embedded", []string{x, embedding}), b.o.Dropout)
 		for i := range depth {
-			x = b.transformerBlock(fmt.Sprintf("blocks.%d", i), x, patches+1, width, heads, b.o.DropPath*float64(i)/float64(depth-1))
+			x = b.transformerBlock(fmt.Sprintf("blocks.%d", i), x, patches+1, width, heads)
 		}
 		x = b.layerNorm("norm", x, width, vitEpsilon)
 		first := b.Node("Slice", "head.token", []string{x, b.Ints("head.token.start", 0), b.Ints("head.token.end", 1), b.Ints("head.token.axis", 1)})
@@ -78,11 +78,11 @@ func (b *builder) classToken(x string, width int) string {
 }
 
 // transformerBlock is attention and a perceptron, each normalised before and added to what came in.
-func (b *builder) transformerBlock(name, x string, tokens, width, heads int, drop float64) string {
-	y := b.attention(name+".attn", b.layerNorm(name+".norm1", x, width, vitEpsilon), tokens, width, heads)
-	x = b.Node("Add", name+".add1", []string{x, b.dropPath(name+".1", y, drop)})
+func (b *builder) transformerBlock(name, x string, tokens, width, heads int) string {
+	y := b.attention(name+".attn", b.layerNorm(name+".norm1", x, width, vitEpsilon), tokens, width, heads, nil)
+	x = b.Node("Add", name+".add1", []string{x, y})
 	y = b.perceptron(name+".mlp.fc1", name+".mlp.fc2", b.layerNorm(name+".norm2", x, width, vitEpsilon), width, 4*width, b.o.Dropout)
-	return b.Node("Add", name+".add2", []string{x, b.dropPath(name+".2", y, drop)})
+	return b.Node("Add", name+".add2", []string{x, y})
 }
 
 // perceptron is two dense layers with a GELU between.
@@ -92,8 +92,9 @@ func (b *builder) perceptron(first, second, x string, width, inner int, drop flo
 	return b.dropout(second+".drop", b.project(second, y, inner, width, normal(0.02), zero), drop)
 }
 
-// attention is multi-head self-attention (Vaswani et al. 2017) over (N, tokens, width).
-func (b *builder) attention(name, x string, tokens, width, heads int) string {
+// attention is multi-head self-attention (Vaswani et al. 2017) over (N, tokens, width). What change does to the scores, (N, heads, tokens, tokens),
+// happens before the softmax; nil: nothing.
+func (b *builder) attention(name, x string, tokens, width, heads int, change func(scores string) string) string {
 	each := width / heads
 	x = b.project(name+".qkv", x, width, 3*width, normal(0.02), zero)
 	parts := b.Split(name+".split", x, b.Ints(name+".split.sizes", width, width, width), 2, name+".q", name+".k", name+".v")
@@ -103,7 +104,11 @@ func (b *builder) attention(name, x string, tokens, width, heads int) string {
 	}
 	q, k, v := split(parts[0], 0, 2, 1, 3), split(parts[1], 0, 2, 3, 1), split(parts[2], 0, 2, 1, 3)
 	q = b.Node("Mul", name+".q.scaled", []string{q, b.Number(name+".scale", 1/math.Sqrt(float64(each)))})
-	scores := b.Node("Softmax", name+".softmax", []string{b.Node("MatMul", name+".scores", []string{q, k})}, onnx.IntOf("axis", -1))
+	scores := b.Node("MatMul", name+".scores", []string{q, k})
+	if change != nil {
+		scores = change(scores)
+	}
+	scores = b.Node("Softmax", name+".softmax", []string{scores}, onnx.IntOf("axis", -1))
 	y := b.Node("Transpose", name+".mixed", []string{b.Node("MatMul", name+".mix", []string{scores, v})}, onnx.IntsOf("perm", 0, 2, 1, 3))
 	y = b.Node("Reshape", name+".joined", []string{y, b.Ints(name+".joined.shape", 0, tokens, width)})
 	return b.dropout(name+".proj_drop", b.project(name+".proj", y, width, width, normal(0.02), zero), b.o.Dropout)

@@ -21,9 +21,9 @@ type Options struct {
 	Seed      uint64
 	// Patch is the side of a transformer's patches in pixels; 0: what suits the size of the images, 16 at 224.
 	Patch int
-	// Dropout and DropPath are the rates of dropout and of stochastic depth (of the deepest block; the others have less in proportion) where
-	// the architecture has them; 0: none. Published says what the reference implementation trains with.
-	Dropout, DropPath float64
+	// Dropout is the rate of the architecture's Dropout nodes; 0: it has none. PublishedDropout says what the reference implementation trains with.
+	// Stochastic depth needs no nodes: the trainer finds the residual branches of any graph.
+	Dropout float64
 }
 
 // architecture is one name in the zoo.
@@ -37,7 +37,7 @@ type architecture struct {
 	build                     func(b *builder)
 }
 
-var architectures = slices.Concat(resnets, mobileNetsV3, visionTransformers)
+var architectures = slices.Concat(resnets, wideResNets, mobileNetsV2, mobileNetsV3, efficientNets, convNeXts, visionTransformers, swinTransformers)
 
 // Names returns the architectures in the order of the documentation.
 func Names() []string {
@@ -72,10 +72,10 @@ func CheckSize(name string, height, width int) error {
 	return nil
 }
 
-// Published returns the rates of dropout and of stochastic depth that the reference implementation trains the architecture with.
-func Published(name string) (dropout, dropPath float64, err error) {
+// PublishedDropout returns the rate of dropout that the reference implementation trains the architecture with.
+func PublishedDropout(name string) (float64, error) {
 	a, err := find(name)
-	return a.dropout, a.dropPath, err
+	return a.dropout, err
 }
 
 // Parameters returns the number of trained weights that the architecture has for that many classes and those images, without building it.
@@ -113,8 +113,8 @@ func Build(name string, o Options) (*onnx.Model, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if !(o.Dropout >= 0 && o.Dropout < 1 && o.DropPath >= 0 && o.DropPath < 1) {
-		return nil, fmt.Errorf("rates of dropout %g and %g: they are at least 0 and below 1", o.Dropout, o.DropPath)
+	if !(o.Dropout >= 0 && o.Dropout < 1) {
+		return nil, fmt.Errorf("a rate of dropout of %g: it is at least 0 and below 1", o.Dropout)
 	}
 	b := &builder{Builder: onnx.NewBuilder(name, o.Channels, o.Height, o.Width), o: o}
 	a.build(b)
