@@ -22,13 +22,10 @@ const maxElements = 1 << 32
 func elements(dims []int64) int {
 	n := int64(1)
 	for _, d := range dims {
-		if d < 0 || d > maxElements {
+		if d < 0 || d > maxElements || d > 0 && n > maxElements/d {
 			return -1
 		}
 		n *= d
-		if n > maxElements {
-			return -1
-		}
 	}
 	return int(n)
 }
