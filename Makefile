@@ -9,7 +9,7 @@ PIPELINE ?= pipelines/quickstart.hcl
 # Which commit this is, without any time in it: equal sources give equal binaries.
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-xla build run test lint bench bench-train docs accept clean
+.PHONY: help setup setup-xla build run test lint bench bench-train bench-gpu docs accept clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ bench: setup ## benchmarks of every room, in a form that benchstat reads
 
 bench-train: setup ## training steps against PyTorch, side by side; FLAGS="-cases resnet20 -rounds 1" for a part
 	$(GO) run ./bench/train -python "$$(scripts/peer.sh)" $(if $(FLAGS),$(FLAGS),-out bench/RESULTS.md)
+
+bench-gpu: setup build ## training on a GPU, against PyTorch; without a GPU it says so and exits with 3
+	@nvidia-smi -L >/dev/null 2>&1 || { echo 'bench-gpu: no NVIDIA GPU on this machine, so nothing was measured' >&2; exit 3; }
+	@scripts/setup-xla.sh cuda
+	$(GO) run ./bench/gpu -python "$$(scripts/peer.sh)" $(FLAGS)
 
 docs: build ## generates the reference of every kind
 	@bin/darkroom stages --markdown docs/stages

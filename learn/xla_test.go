@@ -27,7 +27,7 @@ func processorPlugin(t testing.TB) string {
 		}
 		found, _ := filepath.Glob(filepath.Join(cache, "darkroom", "xla-cpu", "lib", "python3*", "site-packages", "xla_plugins", "xla_cpu_pjrt", "xla_cpu_pjrt.so"))
 		if len(found) == 0 {
-			t.Skip("no PJRT plugin for the processor: run `make setup-xla`, or set DARKROOM_PJRT_CPU to the path of one")
+			t.Skip("no PJRT plugin for the processor: run `make setup-xla KIND=cpu`, or set DARKROOM_PJRT_CPU to the path of one")
 		}
 		path = found[0]
 	}
