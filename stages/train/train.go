@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/darkroom-dev/darkroom/artifact"
@@ -155,8 +154,7 @@ func (t *train) Run(ctx context.Context, job *stages.Job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// The spinning threads of Go's scheduler and those of ONNX Runtime fight for the cores: one less of them is faster.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	defer quiet(job.Device)()
 	in, _ := job.Input("data")
 	data, err := dataset.Open(in.Path)
 	if err != nil {
