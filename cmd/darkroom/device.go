@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -163,13 +162,10 @@ func cudaEnvironment(*stages.Job) ([]string, error) {
 func checkCUDA(devices []gpu.Device) finding {
 	f := finding{Name: "CUDA"}
 	in, remedy, err := usableCUDA(devices[0])
-	switch {
-	case errors.Is(err, xla.ErrNoPlugin):
-		f.Detail, f.Remedy = "stages compute on the processor: "+err.Error(), remedy
-	case err != nil:
-		f.Detail, f.Remedy = "stages compute on the processor: "+err.Error(), remedy
-	default:
-		f.OK, f.Detail = true, fmt.Sprintf("%s at %s; stages with device = \"cuda\" compute on the GPU", in.Version(), in.Plugin)
+	if err != nil {
+		f.Detail, f.Remedy = "no stage can compute on the GPU: "+err.Error(), remedy
+		return f
 	}
+	f.OK, f.Detail = true, fmt.Sprintf("%s at %s; stages with device = \"cuda\" compute on the GPU", in.Version(), in.Plugin)
 	return f
 }

@@ -54,7 +54,10 @@ func FindCUDA() (Installation, error) {
 	if final {
 		return Installation{}, fmt.Errorf("%w: the Python that %s names, %s, has no JAX package for CUDA (jax-cuda13-pjrt)", ErrNoPlugin, PythonVariable, os.Getenv(PythonVariable))
 	}
-	return Installation{}, fmt.Errorf("%w in %s", ErrNoPlugin, strings.Join(folders, ", "))
+	if len(folders) == 0 {
+		return Installation{}, fmt.Errorf("%w: no Python with packages is in any of the usual places", ErrNoPlugin)
+	}
+	return Installation{}, fmt.Errorf("%w: there is no JAX package for CUDA (jax-cuda13-pjrt) in %s", ErrNoPlugin, strings.Join(folders, ", "))
 }
 
 // pluginsIn returns the plugins in a Python's folder of packages, that for the newest CUDA first.
