@@ -20,7 +20,7 @@ func TestWithoutAGPUItSaysSo(t *testing.T) {
 }
 
 func TestThePipelineIsValid(t *testing.T) {
-	p, diagnostics := dsl.Load("cifar10.hcl", dsl.Options{Catalog: all.Catalog()})
+	p, diagnostics := dsl.Load("cifar10.hcl", dsl.Options{Catalog: all.Catalog(), Environ: []string{"DARKROOM_VAR_data=" + t.TempDir()}})
 	if diagnostics.HasErrors() || len(p.Nodes) != 5 {
 		t.Fatalf("%v", diagnostics)
 	}
