@@ -299,3 +299,41 @@ func BenchmarkLoader(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N*2560)/b.Elapsed().Seconds(), "images/s")
 }
+
+// Two views of each row stand in two halves of the batch; the first is what one view alone would not be, and no two draws are alike.
+func TestLoaderViews(t *testing.T) {
+	d := open(t, write(t, 12, small))
+	policy, err := NewPolicy([]Operation{{Name: "random_crop", Args: map[string]any{"height": 4.0, "width": 4.0}}, {Name: "gaussian_noise", Args: map[string]any{"p": 1.0}}}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := LoaderOptions{Batch: 4, Seed: 3, Shuffle: true, DropLast: true, Policy: policy, Views: 2}
+	images, indexes, sizes := epoch(t, loader(t, d, o), 1, 0)
+	if fmt.Sprint(sizes) != "[8 8 8]" {
+		t.Fatalf("batches of %v", sizes)
+	}
+	size := loader(t, d, o).Info().ImageSize()
+	seen := map[string]bool{}
+	for b := range 3 {
+		for i := range 4 {
+			at := 8*b + i
+			if indexes[at] != indexes[at+4] {
+				t.Errorf("batch %d: views %d and %d are of rows %d and %d", b, i, i+4, indexes[at], indexes[at+4])
+			}
+			for _, k := range []int{at, at + 4} {
+				seen[fmt.Sprint(images[k*size:(k+1)*size])] = true
+			}
+		}
+	}
+	next, _, _ := epoch(t, loader(t, d, o), 2, 0)
+	for k := range len(next) / size {
+		seen[fmt.Sprint(next[k*size:(k+1)*size])] = true
+	}
+	if len(seen) != 48 {
+		t.Errorf("%d different images among 48 views of two epochs", len(seen))
+	}
+	o.Workers = 5
+	if again, _, _ := epoch(t, loader(t, d, o), 1, 0); !slices.Equal(images, again) {
+		t.Error("more workers give other views")
+	}
+}

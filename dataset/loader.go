@@ -21,12 +21,17 @@ const (
 
 // LoaderOptions say how batches are made.
 type LoaderOptions struct {
-	Batch    int    // images in a batch; at least 1
-	Seed     uint64 // of the order and of the augmentations
-	Shuffle  bool   // a new order in every epoch
-	Augment  bool   // apply the dataset's policy, if it has one
-	DropLast bool   // leave out a last batch that is not full
-	Workers  int    // goroutines that prepare batches; at least 1; changes no byte
+	Batch   int    // images in a batch; at least 1
+	Seed    uint64 // of the order and of the augmentations
+	Shuffle bool   // a new order in every epoch
+	Augment bool   // apply the dataset's policy, if it has one
+	// Policy, when not nil, is applied instead of the dataset's.
+	Policy *Policy
+	// Views is how often each row of a batch is augmented, each time anew; 0 counts as 1. The batch holds the first view of all rows, then the
+	// second of all rows, and so on, Batch times Views images.
+	Views    int
+	DropLast bool // leave out a last batch that is not full
+	Workers  int  // goroutines that prepare batches; at least 1; changes no byte
 	Layout   Layout
 }
 
@@ -49,7 +54,7 @@ type Batch struct {
 	Labels  []int32   // (N), of the samples' own
 	Targets []float32 // (N, classes), shares of the classes; nil unless the policy mixes samples
 	Indexes []int     // (N), the rows in the dataset
-	N       int
+	N       int       // images
 }
 
 // NewLoader checks the options, and that the policy fits the images.
@@ -57,13 +62,16 @@ func NewLoader(d *Dataset, o LoaderOptions) (*Loader, error) {
 	if o.Batch < 1 {
 		return nil, fmt.Errorf("a batch of %d images: at least 1 is needed", o.Batch)
 	}
-	o.Workers = max(1, o.Workers)
-	l := &Loader{d: d, o: o, info: d.info, augment: o.Augment && len(d.info.Policy.Operations()) > 0}
+	o.Workers, o.Views = max(1, o.Workers), max(1, o.Views)
+	if o.Policy == nil && o.Augment {
+		o.Policy = d.info.Policy
+	}
+	l := &Loader{d: d, o: o, info: d.info, augment: len(o.Policy.Operations()) > 0}
 	l.info.Policy = nil
 	if l.augment {
-		g, err := NewAugmenter(d.info.Policy, d.info, d)
+		g, err := NewAugmenter(o.Policy, d.info, d)
 		if err != nil {
-			return nil, fmt.Errorf("the augmentation policy of the dataset %s: %w", d.path, err)
+			return nil, fmt.Errorf("the augmentation policy for the dataset %s: %w", d.path, err)
 		}
 		l.info = g.Info()
 	}
@@ -176,7 +184,7 @@ func (l *Loader) maker() (*maker, error) {
 	m.scale, m.shift = (*Policy)(nil).normalisation(l.info.Channels)
 	if l.augment {
 		var err error
-		if m.augmenter, err = NewAugmenter(l.d.info.Policy, l.d.info, l.d); err != nil {
+		if m.augmenter, err = NewAugmenter(l.o.Policy, l.d.info, l.d); err != nil {
 			return nil, err
 		}
 		m.scale, m.shift = m.augmenter.Normalisation()
@@ -192,11 +200,14 @@ func resized[T any](s []T, n int) []T {
 // fill makes the batch of that number.
 func (l *Loader) fill(ctx context.Context, b *Batch, order []int, epoch, number int) error {
 	rows := order[number*l.o.Batch : min(len(order), (number+1)*l.o.Batch)]
-	n, size := len(rows), l.info.ImageSize()
-	b.N, b.Images, b.Labels, b.Indexes = n, resized(b.Images, n*size), resized(b.Labels, n), append(b.Indexes[:0], rows...)
+	n, size := len(rows)*l.o.Views, l.info.ImageSize()
+	b.N, b.Images, b.Labels, b.Indexes = n, resized(b.Images, n*size), resized(b.Labels, n), b.Indexes[:0]
+	for range l.o.Views {
+		b.Indexes = append(b.Indexes, rows...)
+	}
 	classes := len(l.info.Classes)
 	b.Targets = nil
-	if l.augment && l.d.info.Policy.Mixes() {
+	if l.augment && l.o.Policy.Mixes() {
 		b.Targets = make([]float32, n*classes)
 	}
 	m, err := l.maker()
@@ -205,11 +216,11 @@ func (l *Loader) fill(ctx context.Context, b *Batch, order []int, epoch, number 
 	}
 	defer l.pool.Put(m)
 	pixels := l.info.Height * l.info.Width
-	for i, row := range rows {
+	for i, row := range b.Indexes {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		image, shares, err := l.image(m, epoch, row)
+		image, shares, err := l.image(m, epoch*l.o.Views+i/len(rows), row)
 		if err != nil {
 			return err
 		}
@@ -230,13 +241,13 @@ func (l *Loader) fill(ctx context.Context, b *Batch, order []int, epoch, number 
 	return nil
 }
 
-// image returns the bytes of a row's image, augmented.
-func (l *Loader) image(m *maker, epoch, row int) ([]byte, []Share, error) {
+// image returns the bytes of a row's image, augmented by the draws of that number.
+func (l *Loader) image(m *maker, draw, row int) ([]byte, []Share, error) {
 	image, err := l.d.Pixels(row, m.decoded)
 	if err != nil || m.augmenter == nil {
 		return image, nil, err
 	}
-	return m.augmenter.Apply(image, l.o.Seed, uint64(epoch), uint64(row))
+	return m.augmenter.Apply(image, l.o.Seed, uint64(draw), uint64(row))
 }
 
 // target adds up the shares of the classes.
