@@ -23,6 +23,8 @@ const (
 	WithinTolerance Verdict = "within_tolerance"
 	Different       Verdict = "different"
 	NotReached      Verdict = "not_reached" // its stage, or one before it, failed
+	// Measured is an output of a kind that measures, made again because its inputs came out otherwise: it cannot be compared.
+	Measured Verdict = "measured"
 )
 
 // Reproduction is what came of executing an experiment again.
@@ -33,7 +35,7 @@ type Reproduction struct {
 	// Notes say what was not as it was recorded, such as another device class.
 	Notes  []string
 	Result *Result
-	Same   bool // every output is identical
+	Same   bool // every output is identical, or taken over since it was measured
 }
 
 // ReproducedOutput is the verdict on one output.
@@ -81,6 +83,7 @@ func Reproduce(ctx context.Context, e *cache.Experiment, load Loader, dir string
 	if p, err = restoreSources(p, e, o.Cache, clean, rep); err != nil {
 		return nil, err
 	}
+	from := o.Cache
 	own, err := cache.Open(filepath.Join(clean, ".darkroom"))
 	if err != nil {
 		return nil, err
@@ -88,14 +91,67 @@ func Reproduce(ctx context.Context, e *cache.Experiment, load Loader, dir string
 	defer own.Close()
 	o.KeepGoing = true // a requirement that failed then, fails again, and stops nothing from being compared
 	o.Cache, o.Targets, o.Force, o.pinned = own, nil, nil, map[string]stages.Device{}
+	measured := map[string]bool{}
+	for _, n := range p.Nodes {
+		measured[n.ID] = n.Kind.Measured
+	}
 	for _, s := range e.Stages {
 		o.pinned[s.Address] = s.Device
+		if !measured[s.Address] {
+			continue
+		}
+		if err := takeOver(s, from, own); err != nil {
+			return nil, fmt.Errorf("taking over what %s measured: %w", s.Address, err)
+		}
+		rep.Notes = append(rep.Notes, s.Address+" is what was measured then: it was not run again")
 	}
 	if rep.Result, err = Run(ctx, p, o); err != nil {
 		return nil, err
 	}
-	rep.compare(e)
+	rep.compare(e, measured)
 	return rep, nil
+}
+
+// takeOver copies a stage's record with its outputs and its log from one cache into another.
+func takeOver(s cache.ExperimentStage, from, to *cache.Cache) error {
+	r, err := from.Claim(s.Key)
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		return fmt.Errorf("its record %s is no longer in the cache", s.Key.Short())
+	}
+	refs := []artifact.Ref{}
+	for _, ref := range r.Outputs {
+		refs = append(refs, ref)
+	}
+	if !r.Log.IsZero() {
+		refs = append(refs, r.Log)
+	}
+	for _, ref := range refs {
+		if err := takeOverArtifact(ref, from, to); err != nil {
+			return err
+		}
+	}
+	return to.PutRecord(r)
+}
+
+func takeOverArtifact(ref artifact.Ref, from, to *cache.Cache) error {
+	dir, err := to.TempDir("taken-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "artifact")
+	if err := from.Materialize(ref, path, cache.Copy); err != nil {
+		return err
+	}
+	if ref.Tree {
+		_, err = to.PutTree(path, ref.Type)
+	} else {
+		_, err = to.PutFile(path, ref.Type)
+	}
+	return err
 }
 
 func cleanFolder(dir string) (string, error) {
@@ -173,8 +229,8 @@ func original(written string, e *cache.Experiment, c *cache.Cache) (string, erro
 	return path, nil
 }
 
-// compare fills the verdicts.
-func (rep *Reproduction) compare(e *cache.Experiment) {
+// compare fills the verdicts. measured are the addresses of stages that measure.
+func (rep *Reproduction) compare(e *cache.Experiment, measured map[string]bool) {
 	now := map[string]StageResult{}
 	for _, s := range rep.Result.Stages {
 		now[s.Node.ID] = s
@@ -187,10 +243,12 @@ func (rep *Reproduction) compare(e *cache.Experiment) {
 			switch {
 			case v.Digest == v.Expected:
 				v.Verdict = Identical
+			case v.Digest != "" && measured[want.Address]:
+				v.Verdict = Measured
 			case v.Digest != "":
 				v.Verdict = Different
 			}
-			rep.Same = rep.Same && v.Verdict == Identical
+			rep.Same = rep.Same && (v.Verdict == Identical || v.Verdict == Measured)
 			rep.Outputs = append(rep.Outputs, v)
 		}
 		for _, name := range sortedNames(want.Values) {

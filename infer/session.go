@@ -36,6 +36,8 @@ type Options struct {
 	// Mean and Std normalise pixels (0–1) per channel before they enter the graph, (x − Mean) / Std, for models that
 	// do not do so themselves; a model whose metadata states them does. Empty: pixels enter as they are.
 	Mean, Std []float64
+
+	profile string // prefix of the file to which ONNX Runtime's profiler writes; "" for none
 }
 
 // Info describes the model of a session.
@@ -90,6 +92,11 @@ func (s *Session) open(o Options) error {
 	}
 	if s.info, err = describe(inputs, outputs, o); err != nil {
 		return &ModelError{s.path, err.Error()}
+	}
+	if o.profile != "" { // not before: looking at the inputs makes a session too
+		if err := options.EnableProfiling(o.profile); err != nil {
+			return fmt.Errorf("ONNX Runtime's profiler: %w", err)
+		}
 	}
 	if s.session, err = onnxruntime.NewDynamicAdvancedSession(s.path, []string{s.info.Input}, []string{s.info.Output}, options); err != nil {
 		return &ModelError{s.path, loadProblem(err)}

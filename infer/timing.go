@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/darkroom-dev/darkroom/dataset"
 )
 
 // TimingOptions say how a model is timed.
@@ -31,9 +33,14 @@ func (t *Timing) At(q float64) float64 { return Quantile(t.Took, q) }
 // Rate returns images a second at the median.
 func (t *Timing) Rate() float64 { return 1000 * float64(t.Batch) / t.At(0.5) }
 
-// Time runs a session's model on zeros, or on what was last filled in, and times each run alone: no image is
-// prepared meanwhile.
+// Time runs a session's model on noise and times each run alone: no image is prepared meanwhile.
 func Time(ctx context.Context, s *Session, threads int, o TimingOptions) (*Timing, error) {
+	noise := dataset.NewStream(0, "timing")
+	pixels := make([]float32, len(s.input.GetData()))
+	for i := range pixels {
+		pixels[i] = float32(noise.Float())
+	}
+	s.fill(pixels)
 	for range max(1, o.Warmup) {
 		if _, err := s.run(ctx); err != nil {
 			return nil, err

@@ -31,6 +31,9 @@ type Kind struct {
 	// Foreign says that the stage runs programs that are not ours: it gets writable copies of its inputs, made anew for
 	// every attempt, and never links to what is stored.
 	Foreign bool
+	// Measured says that the outputs hold what was measured, of this machine and this moment: they are made once, kept, and inputs like any other
+	// from then on. A second run gives other bytes, so a reproduction takes over the recorded ones.
+	Measured bool
 
 	// New returns a stage with all its fields zero; Declare binds them.
 	New func() Stage

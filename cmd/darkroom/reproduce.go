@@ -114,7 +114,7 @@ func reproductionDocument(r *engine.Reproduction) map[string]any {
 
 func (a *app) printReproduction(r *engine.Reproduction) {
 	fmt.Fprintln(a.out)
-	colours := map[engine.Verdict]string{engine.Identical: green, engine.WithinTolerance: yellow, engine.Different: red, engine.NotReached: yellow}
+	colours := map[engine.Verdict]string{engine.Identical: green, engine.WithinTolerance: yellow, engine.Different: red, engine.NotReached: yellow, engine.Measured: yellow}
 	var rows [][]string
 	identical := 0
 	for _, o := range r.Outputs {

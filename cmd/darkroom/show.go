@@ -225,7 +225,7 @@ func (a *app) printRecord(r *cache.Record) {
 	measured := map[string]any{}
 	units := measurementUnits(r.Kind)
 	for name, v := range r.Measured {
-		measured[name] = withUnit(v, units[name])
+		measured[name] = withUnit(v, unitOf(units, name))
 	}
 	a.printValues("measured", measured)
 	if len(r.Reasons) > 0 {
@@ -245,6 +245,20 @@ func measurementUnits(kind string) map[string]string {
 		}
 	}
 	return units
+}
+
+// unitOf is the unit of a measurement: its own, or that of the one whose name it goes on from (latency_batch8: latency).
+func unitOf(units map[string]string, name string) string {
+	for from := name; ; {
+		if unit, ok := units[from]; ok {
+			return unit
+		}
+		at := strings.LastIndexByte(from, '_')
+		if at < 0 {
+			return ""
+		}
+		from = from[:at]
+	}
 }
 
 // withUnit writes a measurement, which is never more exact than four digits.

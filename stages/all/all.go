@@ -9,6 +9,7 @@ import (
 	"github.com/darkroom-dev/darkroom/stages/exec"
 	"github.com/darkroom-dev/darkroom/stages/ingest"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
+	"github.com/darkroom-dev/darkroom/stages/profile"
 	"github.com/darkroom-dev/darkroom/stages/split"
 	"github.com/darkroom-dev/darkroom/stages/tensorrt"
 	"github.com/darkroom-dev/darkroom/stages/train"
@@ -23,6 +24,7 @@ func Catalog() *stages.Catalog {
 		train.Kind,
 		tensorrt.Kind,
 		evaluate.Kind,
+		profile.Kind,
 		choose.Kind,
 		exec.Kind,
 	)

@@ -67,6 +67,35 @@ func checkMeasured(t *testing.T, schema *stages.Schema, out outcome) {
 	}
 }
 
+// checkMasked checks that the mask hides something, and not everything: a kind whose bytes are always the same is not measured.
+func checkMasked(t *testing.T, f Fixture) {
+	plain := f
+	plain.Mask = nil
+	var seen [2]outcome
+	for i := range seen {
+		var err error
+		if seen[i], err = plain.execute(t, context.Background(), plain.job(t, ""), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	differ := false
+	for name, d := range seen[0].digests {
+		differ = differ || d != seen[1].digests[name]
+	}
+	if !differ {
+		t.Error("two runs gave the same bytes: this kind is not measured")
+	}
+	masked, err := f.execute(t, context.Background(), f.job(t, ""), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, d := range masked.digests {
+		if d == artifact.DigestBytes(nil) {
+			t.Errorf("the mask leaves nothing of the output %s", name)
+		}
+	}
+}
+
 func checkInputsKept(t *testing.T, job *stages.Job) {
 	for port, ins := range job.Inputs {
 		for _, in := range ins {
