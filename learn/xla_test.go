@@ -34,12 +34,15 @@ func processorPlugin(t testing.TB) string {
 	return path
 }
 
-// xlaDevice is XLA on the processor.
+// xlaDevice is XLA on the processor, used like one on a GPU: it shares no memory with the trainer.
 func xlaDevice(t testing.TB) compute.Backend {
 	t.Helper()
-	b, err := xla.New(xla.Options{Plugin: processorPlugin(t), Platform: "cpu"})
+	b, err := xla.New(xla.Options{Plugin: processorPlugin(t), Platform: "cpu", Apart: true})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if b.HasSharedBuffers() {
+		t.Error("it shares memory with the trainer")
 	}
 	t.Cleanup(b.Finalize)
 	return b

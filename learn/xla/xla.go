@@ -27,6 +27,8 @@ type Options struct {
 	// Platform is what the plugin must say it drives, "cuda"; "": whatever it does. A plugin that drives something else is
 	// refused, so that nobody trains on a processor who asked for a GPU.
 	Platform string
+	// Apart has a plugin for the processor share no memory with the caller, as a GPU shares none.
+	Apart bool
 }
 
 // Backend is a device behind a PJRT plugin. It is safe for concurrent use.
@@ -60,7 +62,11 @@ func New(o Options) (compute.Backend, error) {
 	if err := drives(o, options); err != nil {
 		return nil, err
 	}
-	inner, err := goxla.NewWithOptions(o.Plugin+",notf32", options)
+	config := o.Plugin + ",notf32"
+	if o.Apart {
+		config += ",noshared_buffers"
+	}
+	inner, err := goxla.NewWithOptions(config, options)
 	if err != nil {
 		return nil, fmt.Errorf("starting the PJRT plugin %s: %w", o.Plugin, err)
 	}
