@@ -9,7 +9,7 @@ PIPELINE ?= pipelines/quickstart.hcl
 # Which commit this is, without any time in it: equal sources give equal binaries.
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-xla build run test lint bench bench-train bench-gpu docs accept clean
+.PHONY: help setup setup-xla build run test lint bench bench-train bench-data bench-gpu docs accept clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench-gpu: setup build ## training on a GPU, against PyTorch; without a GPU it s
 	@nvidia-smi -L >/dev/null 2>&1 || { echo 'bench-gpu: no NVIDIA GPU on this machine, so nothing was measured' >&2; exit 3; }
 	@scripts/setup-xla.sh cuda
 	$(GO) run ./bench/gpu -python "$$(scripts/peer.sh)" $(FLAGS)
+
+bench-data: ## augmentation, loading and decoding against Albumentations, PyTorch and OpenCV; FLAGS="-cases rotate" for a part
+	$(GO) run ./bench/data -python "$$(scripts/peer-data.sh)" $(if $(FLAGS),$(FLAGS),-out bench/RESULTS.md)
 
 docs: build ## generates the reference of every kind
 	@bin/darkroom stages --markdown docs/stages

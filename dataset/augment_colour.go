@@ -92,8 +92,21 @@ func (g *Augmenter) linear(factor, add float64) {
 	g.table(func(v float64) float64 { return v*factor + add })
 }
 
+// logarithms are those of the values, 0 to 1, of bytes.
+var logarithms = func() (t [256]float64) {
+	for i := range t {
+		t[i] = math.Log(float64(i) / 255)
+	}
+	return t
+}()
+
 func (g *Augmenter) power(gamma float64) {
-	g.table(func(v float64) float64 { return 255 * math.Pow(v/255, gamma) })
+	g.table(func(v float64) float64 {
+		if v == 0 {
+			return 0
+		}
+		return 255 * math.Exp(gamma*logarithms[int(v)])
+	})
 }
 
 func (g *Augmenter) hsv(hue, saturation, value int) {

@@ -193,16 +193,17 @@ func (g *Augmenter) copyWhole() {
 			if left < right {
 				copy(row[left*c:right*c], from[(left+x0)*c:])
 			}
+			if p.border == pixel.Constant {
+				paint(row[:left*c], p.fill, c)
+				paint(row[max(left, right)*c:], p.fill, c)
+				continue
+			}
 			for x := 0; x < p.w; x++ {
 				if x == left && left < right {
 					x = right - 1
 					continue
 				}
-				if sx := pixel.Outside(x+x0, g.w, p.border); sx < 0 {
-					paint(row[x*c:][:c], p.fill, c)
-				} else {
-					copy(row[x*c:][:c], from[sx*c:])
-				}
+				copy(row[x*c:][:c], from[pixel.Outside(x+x0, g.w, p.border)*c:][:c])
 			}
 		}
 		g.pix = dst

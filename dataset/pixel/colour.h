@@ -153,6 +153,12 @@ static inline int channel(float v, float s, float h, float n) {
 	return (int)(v - v * s * ramp(k) + 0.5f);
 }
 
+// hue_of is the hue times the chroma d, in sixths of the circle, of a pixel whose largest channel is v.
+static inline int hue_of(int r, int g, int b, int v, int d) {
+	int red = -(v == r), green = -(v == g) & ~red;
+	return ((g - b) & red) | ((b - r + 2 * d) & green) | ((r - g + 4 * d) & ~(red | green));
+}
+
 // hsv works on the hue in 180 steps, and saturation and value in 256, as whole numbers.
 static void hsv(const uint8_t *src, uint8_t *dst, size_t pixels, int hue, int saturation, int value) {
 	int32_t r[BLOCK], g[BLOCK], b[BLOCK];
@@ -166,17 +172,16 @@ static void hsv(const uint8_t *src, uint8_t *dst, size_t pixels, int hue, int sa
 			int v = R > G ? R : G, low = R < G ? R : G;
 			v = v > B ? v : B;
 			low = low < B ? low : B;
-			int d = v - low, raw = v == R ? G - B : v == G ? B - R + 2 * d : R - G + 4 * d;
-			float fd = (float)(d ? d : 1), fv = (float)(v ? v : 1);
+			int d = v - low, raw = hue_of(R, G, B, v, d);
+			float fd = (float)most(d, 1), fv = (float)most(v, 1);
 			int h = (int)((float)(raw * 30) / fd + 180.5f) - 180; // raw/d is -1 to 5
 			int s = (int)((float)(d * 255) / fv + 0.5f);
 			h += hue;
-			h = h < 0 ? h + 180 : h;
-			h = h < 0 ? h + 180 : h;
-			h = h >= 180 ? h - 180 : h;
-			h = h >= 180 ? h - 180 : h;
-			int s2 = clip(s + saturation);
-			s2 = s == 0 ? 0 : s2;
+			h += 180 & -(h < 0);
+			h += 180 & -(h < 0);
+			h -= 180 & -(h >= 180);
+			h -= 180 & -(h >= 180);
+			int s2 = clip(s + saturation) & -(s != 0);
 			float V = (float)clip(v + value), S = (float)s2 / 255.0f, H = (float)h / 30.0f;
 			r[i] = channel(V, S, H, 5);
 			g[i] = channel(V, S, H, 3);

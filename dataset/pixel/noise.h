@@ -83,8 +83,8 @@ static void iso(const uint8_t *src, uint8_t *dst, size_t pixels, uint64_t key, c
 			int high = R > G ? R : G, low = R < G ? R : G;
 			high = high > B ? high : B;
 			low = low < B ? low : B;
-			int d = high - low, raw = high == R ? G - B : high == G ? B - R + 2 * d : R - G + 4 * d;
-			float h = (float)(2 * raw) / (float)(d ? d : 1), l = (float)(high + low) / 510;
+			int d = high - low, raw = hue_of(R, G, B, high, d);
+			float h = (float)(2 * raw) / (float)most(d, 1), l = (float)(high + low) / 510;
 			float room = l < 1 - l ? l : 1 - l;
 			float s = room > 0 ? (float)d / 510 / room : 0;
 			h = h + dh[i];

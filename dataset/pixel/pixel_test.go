@@ -184,3 +184,19 @@ func TestChoose(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkKernels is the cost of each kernel on an image of 224×224.
+func BenchmarkKernels(b *testing.B) {
+	for _, k := range calls() {
+		c := max(k.only, 1)
+		if k.only == 0 {
+			c = 3
+		}
+		src := noise(1, 224*224*c)
+		b.Run(k.name, func(b *testing.B) {
+			for b.Loop() {
+				k.run(src, 224, 224, c)
+			}
+		})
+	}
+}

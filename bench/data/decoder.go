@@ -1,0 +1,4 @@
+package main
+
+// decoder names what reads JPEG files.
+func decoder() string { return "image/jpeg" }
