@@ -52,8 +52,9 @@ bench-gpu: setup build ## training on a GPU, against PyTorch; without a GPU it s
 bench-data: ## augmentation, loading and decoding against Albumentations, PyTorch and OpenCV; FLAGS="-cases rotate" for a part
 	$(GO) run ./bench/data -python "$$(scripts/peer-data.sh)" $(if $(FLAGS),$(FLAGS),-out bench/RESULTS.md)
 
-docs: build ## generates the reference of every kind
+docs: build ## generates the reference of every kind, and the pictures of the operations
 	@bin/darkroom stages --markdown docs/stages
+	@$(GO) run ./cmd/sheets docs/operations
 
 accept: setup build ## the full-size checks; writes bench/RESULTS.md
 	$(GO) run ./bench/accept
