@@ -37,7 +37,7 @@ func startPeer(ctx context.Context, o options, dir string) (*peer, error) {
 }
 
 func (p *peer) stop() {
-	p.in.Close()   // the process ends with its input
+	p.in.Close()     // the process ends with its input
 	_ = p.cmd.Wait() // whatever it says of its end, the answers are in
 }
 
