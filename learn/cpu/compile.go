@@ -25,7 +25,12 @@ var placeholder = shapes.Make(dtypes.Int32, 1)
 
 // compile lowers the nodes that the results need to an ONNX model and opens a session on it.
 func compile(b *Builder) (*Executable, error) {
-	g := &lowering{graph: &protos.GraphProto{Name: "computation"}, needed: needed(b.main.results), names: map[*value]string{}}
+	g := &lowering{graph: &protos.GraphProto{Name: "computation"}, names: map[*value]string{}}
+	nodes := b.main.neededNodes()
+	if !b.backend.options.plain {
+		b.main.nodes = fuse(rectify(nodes, b.main.results), b.main.results)
+		nodes = b.main.neededNodes()
+	}
 	e := &Executable{backend: b.backend, name: b.name}
 	for i, p := range b.main.parameters {
 		g.parameter(i, p)
@@ -41,7 +46,7 @@ func compile(b *Builder) (*Executable, error) {
 		e.placeholder = storage
 	}
 	copies := g.results(b.main.results)
-	for _, n := range b.main.nodes {
+	for _, n := range nodes {
 		if err := g.node(n); err != nil {
 			return nil, err
 		}
@@ -57,6 +62,18 @@ func compile(b *Builder) (*Executable, error) {
 	e.session = session
 	e.cleanup = runtime.AddCleanup(e, func(s *onnxruntime.DynamicAdvancedSession) { s.Destroy() }, session)
 	return e, nil
+}
+
+// neededNodes returns the nodes that the results depend on, in order.
+func (f *Function) neededNodes() []*node {
+	seen := needed(f.results)
+	var list []*node
+	for _, n := range f.nodes {
+		if seen[n] {
+			list = append(list, n)
+		}
+	}
+	return list
 }
 
 // needed returns the nodes that the results depend on.
@@ -84,9 +101,8 @@ func needed(results []*value) map[*node]bool {
 
 // lowering is an ONNX graph in the making.
 type lowering struct {
-	graph  *protos.GraphProto
-	needed map[*node]bool
-	names  map[*value]string // of values whose name in the graph is not their own
+	graph *protos.GraphProto
+	names map[*value]string // of values whose name in the graph is not their own
 }
 
 // name returns what v is called in the graph.
@@ -139,9 +155,6 @@ func (g *lowering) vector(name string, list []int64) string {
 }
 
 func (g *lowering) node(n *node) error {
-	if !g.needed[n] {
-		return nil
-	}
 	if n.constant != nil {
 		return g.constant(n.outputs[0], n.constant)
 	}

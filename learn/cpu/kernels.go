@@ -84,13 +84,12 @@ func (f *Function) BatchNormForTraining(operand, scale, offset compute.Value, ep
 		return nil, nil, nil, err
 	}
 	x := vs[0]
-	rows, err := f.normalised("BatchNormForTraining", x, vs[1:], featureAxis)
-	if err != nil {
+	if err := normalised("BatchNormForTraining", x, vs[1:], featureAxis); err != nil {
 		return nil, nil, nil, err
 	}
-	row := shapes.Make(dtypes.Float32, rows.shape.Dimensions[0])
-	out := f.emitKernel("BatchNormTraining", []shapes.Shape{rows.shape, row, row}, []*value{rows, vs[1], vs[2]}, normGeometry(rows, epsilon)...)
-	return f.reshape(out[0], x.shape.Dimensions...), out[1], out[2], nil
+	row := shapes.Make(dtypes.Float32, x.shape.Dimensions[0])
+	out := f.emitKernel("BatchNormTraining", []shapes.Shape{x.shape, row, row}, []*value{x, vs[1], vs[2]}, normGeometry(x, epsilon)...)
+	return out[0], out[1], out[2], nil
 }
 
 // BatchNormGradient returns the gradients of the operand, the scale and the offset.
@@ -100,36 +99,37 @@ func (f *Function) BatchNormGradient(operand, scale, mean, variance, gradOutput 
 		return nil, nil, nil, err
 	}
 	x := vs[0]
-	rows, err := f.normalised("BatchNormGradient", x, vs[1:4], featureAxis)
-	if err != nil {
+	if err := normalised("BatchNormGradient", x, vs[1:4], featureAxis); err != nil {
 		return nil, nil, nil, err
 	}
 	if !vs[4].shape.Equal(x.shape) {
 		return nil, nil, nil, fmt.Errorf("cpu device: BatchNormGradient of %s with a gradient of %s", x.shape, vs[4].shape)
 	}
-	row := shapes.Make(dtypes.Float32, rows.shape.Dimensions[0])
-	v := f.reshape(vs[4], rows.shape.Dimensions...)
-	out := f.emitKernel("BatchNormGradient", []shapes.Shape{rows.shape, row, row}, []*value{rows, vs[1], vs[2], vs[3], v}, normGeometry(rows, epsilon)...)
-	return f.reshape(out[0], x.shape.Dimensions...), out[1], out[2], nil
+	row := shapes.Make(dtypes.Float32, x.shape.Dimensions[0])
+	out := f.emitKernel("BatchNormGradient", []shapes.Shape{x.shape, row, row}, []*value{x, vs[1], vs[2], vs[3], vs[4]}, normGeometry(x, epsilon)...)
+	return out[0], out[1], out[2], nil
 }
 
-// normalised returns x as a row for each feature.
-func (f *Function) normalised(operation string, x *value, features []*value, axis int) (*value, error) {
+// normalised checks what a batch normalisation is given.
+func normalised(operation string, x *value, features []*value, axis int) error {
 	if axis < 0 {
 		axis += x.shape.Rank()
 	}
 	if x.shape.DType != dtypes.Float32 || axis != 0 || x.shape.Rank() < 2 || x.shape.Size() == 0 {
-		return nil, fmt.Errorf("cpu device: %s of %s along axis %d: %w", operation, x.shape, axis, compute.ErrNotImplemented)
+		return fmt.Errorf("cpu device: %s of %s along axis %d: %w", operation, x.shape, axis, compute.ErrNotImplemented)
 	}
 	c := x.shape.Dimensions[0]
 	for _, v := range features {
 		if v.shape.DType != dtypes.Float32 || v.shape.Rank() != 1 || v.shape.Dimensions[0] != c {
-			return nil, fmt.Errorf("cpu device: %s of %s with %s, want one float32 for each of %d features", operation, x.shape, v.shape, c)
+			return fmt.Errorf("cpu device: %s of %s with %s, want one float32 for each of %d features", operation, x.shape, v.shape, c)
 		}
 	}
-	return f.reshape(x, c, x.shape.Size()/c), nil
+	return nil
 }
 
-func normGeometry(rows *value, epsilon float32) []int {
-	return []int{rows.shape.Dimensions[0], rows.shape.Dimensions[1], int(math.Float64bits(float64(epsilon)))}
+// normGeometry is what a normalisation is told: a row for each feature, the epsilon, whether it rectifies, and the dimensions.
+func normGeometry(x *value, epsilon float32) []int {
+	d := x.shape.Dimensions
+	list := []int{d[0], x.shape.Size() / d[0], int(math.Float64bits(float64(epsilon))), 0, len(d)}
+	return append(list, d...)
 }

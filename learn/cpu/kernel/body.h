@@ -110,6 +110,7 @@ static void pack_channels(const float *x, int64_t channels, int64_t H, int64_t W
 #include "convolution.h"
 #include "gradient.h"
 #include "winograd.h"
+#include "elementwise.h"
 #include "normalisation.h"
 
-const dk_kernels NAME(dk_kernels) = {TEXT(CLASS), convolution_of, kernel_gradient_of, batch_norm_of, batch_norm_gradient_of};
+const dk_kernels NAME(dk_kernels) = {TEXT(CLASS), convolution_of, elementwise_of, kernel_gradient_of, batch_norm_of, batch_norm_gradient_of};

@@ -14,6 +14,25 @@ typedef struct {
 
 #define DK_PLANE_INTS 22
 
+// Instructions of an elementwise program. Package cpu numbers them in the same order.
+enum {
+	DK_ADD, DK_SUB, DK_MUL, DK_DIV, DK_MAX, DK_MIN, DK_NEG, DK_ABS, DK_SQRT, DK_RECIPROCAL, DK_EXP, DK_SIGMOID, DK_TANH, DK_ERF,
+	DK_EQUAL, DK_LESS, DK_LESS_EQUAL, DK_GREATER, DK_GREATER_EQUAL, DK_AND, DK_OR, DK_NOT, DK_WHERE,
+};
+
+#define DK_AXES 8
+#define DK_OPERANDS 32 // inputs or outputs of a program at most
+
+// dk_program is an elementwise program over `size` elements, seen as an array of `rank` axes.
+typedef struct {
+	int64_t size, rank, inputs, immediates, registers, outputs, instructions;
+	const int64_t *dims;    // (rank)
+	const int64_t *steps;   // (inputs, rank): elements from one place to the next along each axis, 0 where it is repeated; -1 first: it is of the whole size
+	const int64_t *values;  // (immediates): the bits of each
+	const int64_t *code;    // (instructions, 5): what, the register written, up to three operands
+	const int64_t *results; // (outputs): the register of each
+} dk_program;
+
 // dk_threads runs fn for every task from 0 on, on some threads, in any order.
 typedef struct dk_threads {
 	void (*run)(const struct dk_threads *, void (*fn)(void *, size_t), size_t tasks, void *data);
@@ -24,12 +43,15 @@ typedef struct dk_threads {
 typedef struct {
 	const char *isa;
 	int (*convolution)(const dk_threads *, const dk_plane *, const float *x, const float *w, float *y);
+	int (*elementwise)(const dk_threads *, const dk_program *, const float *const *in, float *const *out);
 	int (*kernel_gradient)(const dk_threads *, const dk_plane *, const float *x, const float *v, float *g);
-	// Of rows·columns values: y, and mean and (population) variance of each row.
-	void (*batch_norm)(const dk_threads *, int64_t rows, int64_t columns, double epsilon, const float *x, const float *scale, const float *shift,
-	                   float *y, float *mean, float *variance);
+	// Of rows·columns values: y, and mean and (population) variance of each row. With rectify, y is 0 where it would be less.
+	void (*batch_norm)(const dk_threads *, int64_t rows, int64_t columns, double epsilon, int rectify, const float *x, const float *scale,
+	                   const float *shift, float *y, float *mean, float *variance);
+	// rectified is the output of such a normalisation: v counts only where it is above 0. NULL: everywhere.
 	void (*batch_norm_gradient)(const dk_threads *, int64_t rows, int64_t columns, double epsilon, const float *x, const float *scale,
-	                            const float *mean, const float *variance, const float *v, float *gx, float *gscale, float *gshift);
+	                            const float *mean, const float *variance, const float *v, const float *rectified, float *gx, float *gscale,
+	                            float *gshift);
 } dk_kernels;
 
 extern const dk_kernels dk_kernels_avx512, dk_kernels_avx2, dk_kernels_baseline;

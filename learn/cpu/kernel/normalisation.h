@@ -3,11 +3,19 @@
 typedef struct {
 	int64_t columns;
 	double epsilon;
+	int rectify;
+	const float *rectified;
 	const float *x, *scale, *shift, *mean_in, *variance_in, *v;
 	float *y, *mean, *variance, *gx, *gscale, *gshift;
 } normalisation;
 
 #define BLOCK 4096 // values that are summed in single precision before the sum goes on in double
+
+// rectified_of is the greater of a and 0; not a number stays.
+static inline vec rectified_of(vec a) { return (vec)((mask)a & ~(a < 0.0f)); }
+
+// passed is v where a rectified output is above 0, else 0.
+static inline vec passed(vec v, const float *rectified) { return (vec)((mask)v & (*(const vec *)rectified > 0.0f)); }
 
 static void normalisation_task(void *data, size_t task) {
 	normalisation *b = data;
@@ -43,17 +51,21 @@ static void normalisation_task(void *data, size_t task) {
 	float variance = (float)(squares / n);
 	float factor = b->scale[task] * (float)(1 / __builtin_sqrt((double)variance + b->epsilon)), add = b->shift[task] - mean * factor;
 	int64_t i = 0;
-	for (; i + VW <= n; i += VW)
-		*(vec *)(y + i) = *(const vec *)(x + i) * factor + add;
-	for (; i < n; i++)
-		y[i] = x[i] * factor + add;
+	for (; i + VW <= n; i += VW) {
+		vec out = *(const vec *)(x + i) * factor + add;
+		*(vec *)(y + i) = b->rectify ? rectified_of(out) : out;
+	}
+	for (; i < n; i++) {
+		float out = x[i] * factor + add;
+		y[i] = b->rectify && out < 0 ? 0 : out;
+	}
 	b->mean[task] = mean;
 	b->variance[task] = variance;
 }
 
-static void batch_norm_of(const dk_threads *t, int64_t rows, int64_t columns, double epsilon, const float *x, const float *scale, const float *shift,
+static void batch_norm_of(const dk_threads *t, int64_t rows, int64_t columns, double epsilon, int rectify, const float *x, const float *scale, const float *shift,
                                 float *y, float *mean, float *variance) {
-	normalisation b = {.columns = columns, .epsilon = epsilon, .x = x, .scale = scale, .shift = shift, .y = y, .mean = mean, .variance = variance};
+	normalisation b = {.columns = columns, .epsilon = epsilon, .rectify = rectify, .x = x, .scale = scale, .shift = shift, .y = y, .mean = mean, .variance = variance};
 	t->run(t, normalisation_task, rows, &b);
 }
 
@@ -63,6 +75,7 @@ static void normalisation_gradient_task(void *data, size_t task) {
 	const float *x = b->x + (int64_t)task * n, *v = b->v + (int64_t)task * n;
 	float *gx = b->gx + (int64_t)task * n;
 	float mean = b->mean_in[task], deviation = (float)(1 / __builtin_sqrt((double)b->variance_in[task] + b->epsilon));
+	const float *r = b->rectified ? b->rectified + (int64_t)task * n : NULL;
 	double sum = 0, product = 0;
 	for (int64_t k = 0; k < n; k += BLOCK) {
 		int64_t end = lesser(n, k + BLOCK), i = k;
@@ -71,12 +84,15 @@ static void normalisation_gradient_task(void *data, size_t task) {
 		for (; i + 2 * VW <= end; i += 2 * VW)
 			for (int u = 0; u < 2; u++) {
 				vec g = *(const vec *)(v + i + u * VW);
+				if (r)
+					g = passed(g, r + i + u * VW);
 				s[u] += g;
 				p[u] += g * (*(const vec *)(x + i + u * VW) - mean);
 			}
 		for (; i < end; i++) {
-			srest += v[i];
-			prest += v[i] * (x[i] - mean);
+			float g = r && !(r[i] > 0) ? 0 : v[i];
+			srest += g;
+			prest += g * (x[i] - mean);
 		}
 		sum += (double)sum_lanes(s[0] + s[1]) + srest;
 		product += (double)sum_lanes(p[0] + p[1]) + prest;
@@ -85,17 +101,21 @@ static void normalisation_gradient_task(void *data, size_t task) {
 	// ∂x = factor·(v - Σv/n - x̂·Σ(v·x̂)/n)
 	float slope = -factor * deviation * gscale / (float)n, add = -factor * (float)(sum / n) - slope * mean;
 	int64_t i = 0;
-	for (; i + VW <= n; i += VW)
-		*(vec *)(gx + i) = *(const vec *)(v + i) * factor + (*(const vec *)(x + i) * slope + add);
+	for (; i + VW <= n; i += VW) {
+		vec g = *(const vec *)(v + i);
+		if (r)
+			g = passed(g, r + i);
+		*(vec *)(gx + i) = g * factor + (*(const vec *)(x + i) * slope + add);
+	}
 	for (; i < n; i++)
-		gx[i] = v[i] * factor + (x[i] * slope + add);
+		gx[i] = (r && !(r[i] > 0) ? 0 : v[i]) * factor + (x[i] * slope + add);
 	b->gscale[task] = gscale;
 	b->gshift[task] = (float)sum;
 }
 
 static void batch_norm_gradient_of(const dk_threads *t, int64_t rows, int64_t columns, double epsilon, const float *x, const float *scale,
-                                         const float *mean, const float *variance, const float *v, float *gx, float *gscale, float *gshift) {
-	normalisation b = {.columns = columns, .epsilon = epsilon, .x = x, .scale = scale, .mean_in = mean, .variance_in = variance, .v = v,
+                                         const float *mean, const float *variance, const float *v, const float *rectified, float *gx, float *gscale, float *gshift) {
+	normalisation b = {.columns = columns, .epsilon = epsilon, .x = x, .scale = scale, .mean_in = mean, .variance_in = variance, .v = v, .rectified = rectified,
 	                   .gx = gx, .gscale = gscale, .gshift = gshift};
 	t->run(t, normalisation_gradient_task, rows, &b);
 }

@@ -85,7 +85,8 @@ typedef struct operator {
 	void *later[8];
 	// Ours:
 	const char *name;
-	size_t inputs, outputs, ints;
+	size_t inputs, outputs, ints; // ints: how many, 0: it is in the node
+	int variadic;
 	OrtStatus *(*compute)(const OrtApi *, const int64_t *ints, void *context);
 } operator;
 
@@ -93,7 +94,7 @@ typedef struct operator {
 typedef struct {
 	const OrtApi *api;
 	const operator *of;
-	int64_t ints[DK_PLANE_INTS + 8];
+	int64_t ints[];
 } instance;
 
 static OrtStatus *fail(const OrtApi *api, const char *message) {
@@ -164,7 +165,7 @@ static double epsilon_of(int64_t bits) {
 	return e;
 }
 
-// ints: rows, columns, the bits of epsilon as a double. Inputs x (rows, columns), scale, shift; outputs y, mean, variance.
+// ints: rows, columns, the bits of epsilon as a double, rectify, rank, dimensions. Inputs x, scale, shift; outputs y, mean, variance.
 static OrtStatus *batch_norm(const OrtApi *api, const int64_t *ints, void *context) {
 	dk_threads t = {run, api, context};
 	const float *in[3];
@@ -172,34 +173,58 @@ static OrtStatus *batch_norm(const OrtApi *api, const int64_t *ints, void *conte
 	for (size_t i = 0; i < 3; i++)
 		TRY(input(api, context, i, &in[i]));
 	for (size_t i = 0; i < 3; i++)
-		TRY(output(api, context, i, ints, i ? 1 : 2, &out[i]));
-	dk_select()->batch_norm(&t, ints[0], ints[1], epsilon_of(ints[2]), in[0], in[1], in[2], out[0], out[1], out[2]);
+		TRY(output(api, context, i, i ? ints : ints + 5, i ? 1 : ints[4], &out[i]));
+	dk_select()->batch_norm(&t, ints[0], ints[1], epsilon_of(ints[2]), ints[3], in[0], in[1], in[2], out[0], out[1], out[2]);
 	return NULL;
 }
 
-// Inputs x, scale, mean, variance, v; outputs the gradients of x, scale and shift.
+// ints as for batch_norm. Inputs x, scale, mean, variance, v and, with rectify, the rectified output; outputs the gradients of x, scale and shift.
 static OrtStatus *batch_norm_gradient(const OrtApi *api, const int64_t *ints, void *context) {
 	dk_threads t = {run, api, context};
-	const float *in[5];
+	const float *in[6] = {NULL};
 	float *out[3];
-	for (size_t i = 0; i < 5; i++)
+	for (size_t i = 0; i < (ints[3] ? 6 : 5); i++)
 		TRY(input(api, context, i, &in[i]));
 	for (size_t i = 0; i < 3; i++)
-		TRY(output(api, context, i, ints, i ? 1 : 2, &out[i]));
-	dk_select()->batch_norm_gradient(&t, ints[0], ints[1], epsilon_of(ints[2]), in[0], in[1], in[2], in[3], in[4], out[0], out[1], out[2]);
+		TRY(output(api, context, i, i ? ints : ints + 5, i ? 1 : ints[4], &out[i]));
+	dk_select()->batch_norm_gradient(&t, ints[0], ints[1], epsilon_of(ints[2]), in[0], in[1], in[2], in[3], in[4], in[5], out[0], out[1], out[2]);
 	return NULL;
+}
+
+// ints: the numbers of dk_program, its lists, and rank and dimensions of the results.
+static OrtStatus *elementwise(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_threads t = {run, api, context};
+	dk_program p;
+	memcpy(&p, ints, 7 * sizeof *ints);
+	p.dims = ints + 7;
+	p.steps = p.dims + p.rank;
+	p.values = p.steps + p.inputs * p.rank;
+	p.code = p.values + p.immediates;
+	p.results = p.code + 5 * p.instructions;
+	const int64_t *shape = p.results + p.outputs;
+	const float *in[DK_OPERANDS];
+	float *out[DK_OPERANDS];
+	if (p.inputs > DK_OPERANDS || p.outputs > DK_OPERANDS || p.rank > DK_AXES)
+		return fail(api, "an elementwise program with too many operands");
+	for (int64_t i = 0; i < p.inputs; i++)
+		TRY(input(api, context, i, &in[i]));
+	for (int64_t i = 0; i < p.outputs; i++)
+		TRY(output(api, context, i, shape + 1, shape[0], &out[i]));
+	return dk_select()->elementwise(&t, &p, in, out) ? fail(api, "out of memory in an elementwise program") : NULL;
 }
 
 static OrtStatus *create(const operator *of, const OrtApi *api, const void *info, void **kernel) {
-	instance *k = calloc(1, sizeof *k);
+	size_t size = 0;
+	// Without a place for them it tells how many there are.
+	TRY(CALL(api, ATTRIBUTE_INTS, (const void *, const char *, int64_t *, size_t *))(info, "geometry", NULL, &size));
+	if (of->ints && size != of->ints)
+		return fail(api, "the attribute geometry has another length");
+	instance *k = malloc(sizeof *k + size * sizeof *k->ints);
 	if (!k)
 		return fail(api, "out of memory");
 	k->api = api;
 	k->of = of;
-	size_t size = of->ints;
 	OrtStatus *status = CALL(api, ATTRIBUTE_INTS, (const void *, const char *, int64_t *, size_t *))(info, "geometry", k->ints, &size);
-	if (!status && size != of->ints)
-		status = fail(api, "the attribute geometry has another length");
 	if (status) {
 		free(k);
 		return status;
@@ -219,22 +244,25 @@ static int element(const operator *o, size_t i) { return FLOAT; }
 static size_t inputs(const operator *o) { return o->inputs; }
 static size_t outputs(const operator *o) { return o->outputs; }
 static int plain(const operator *o, size_t i) { return 0; }
+static int number(const operator *o, size_t i) { return o->variadic ? 2 : 0; } // 2: any number of them
 static int one(const operator *o) { return 1; }
 
-#define OPERATOR(NAME, INPUTS, OUTPUTS, INTS, COMPUTE) \
+#define OPERATOR(NAME, INPUTS, OUTPUTS, INTS, VARIADIC, COMPUTE) \
 	{ \
 		.version = OPERATOR_VERSION, .GetName = name, .GetExecutionProviderType = provider, .GetInputType = element, .GetInputTypeCount = inputs, \
-		.GetOutputType = element, .GetOutputTypeCount = outputs, .KernelDestroy = free, .GetInputCharacteristic = plain, \
-		.GetOutputCharacteristic = plain, .GetInputMemoryType = plain, .GetVariadicInputMinArity = one, .GetVariadicInputHomogeneity = one, \
+		.GetOutputType = element, .GetOutputTypeCount = outputs, .KernelDestroy = free, .GetInputCharacteristic = number, \
+		.GetOutputCharacteristic = number, .GetInputMemoryType = plain, .GetVariadicInputMinArity = one, .GetVariadicInputHomogeneity = one, \
 		.GetVariadicOutputMinArity = one, .GetVariadicOutputHomogeneity = one, .CreateKernelV2 = create, .KernelComputeV2 = compute, \
-		.name = NAME, .inputs = INPUTS, .outputs = OUTPUTS, .ints = INTS, .compute = COMPUTE \
+		.name = NAME, .inputs = INPUTS, .outputs = OUTPUTS, .ints = INTS, .variadic = VARIADIC, .compute = COMPUTE \
 	}
 
 static const operator operators[] = {
-	OPERATOR("Convolution", 2, 1, DK_PLANE_INTS, convolution),
-	OPERATOR("KernelGradient", 2, 1, DK_PLANE_INTS + 4, kernel_gradient),
-	OPERATOR("BatchNormTraining", 3, 3, 3, batch_norm),
-	OPERATOR("BatchNormGradient", 5, 3, 3, batch_norm_gradient),
+	OPERATOR("Convolution", 2, 1, DK_PLANE_INTS, 0, convolution),
+	OPERATOR("KernelGradient", 2, 1, DK_PLANE_INTS + 4, 0, kernel_gradient),
+	OPERATOR("BatchNormTraining", 3, 3, 0, 0, batch_norm),
+	OPERATOR("BatchNormGradient", 5, 3, 0, 0, batch_norm_gradient),
+	OPERATOR("RectifiedBatchNormGradient", 6, 3, 0, 0, batch_norm_gradient),
+	OPERATOR("Elementwise", 1, 1, 0, 1, elementwise),
 };
 
 // RegisterCustomOps is what ONNX Runtime calls to add the operators to a session's options. The domain lives as long as the program.
