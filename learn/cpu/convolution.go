@@ -32,6 +32,12 @@ func (f *Function) ConvGeneral(
 	if shape.DType != dtypes.Float32 {
 		return nil, fmt.Errorf("cpu device: ConvGeneral of %s: %w", shape.DType, compute.ErrNotImplemented)
 	}
+	if len(axes.InputSpatial) == 2 && channelGroupCount*batchGroupCount > 1 {
+		p := newPlane(strides, paddings, inputDilations, kernelDilations)
+		if y := f.depthwise(vs[0], vs[1], shape, axes, p, channelGroupCount, batchGroupCount); y != nil {
+			return y, nil
+		}
+	}
 	if channelGroupCount == 1 && batchGroupCount == 1 && len(axes.InputSpatial) == 2 {
 		p := newPlane(strides, paddings, inputDilations, kernelDilations)
 		if y := f.kernelConvolution(vs[0], vs[1], shape, axes, p); y != nil {

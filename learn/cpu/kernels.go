@@ -47,6 +47,60 @@ func (f *Function) kernelConvolution(x, w *value, shape shapes.Shape, axes compu
 	return nil
 }
 
+// depthwise returns a convolution in which each channel meets a kernel of its own, or the gradient of such a kernel, as one operator of
+// package kernel; nil when it is neither.
+func (f *Function) depthwise(x, w *value, shape shapes.Shape, axes compute.ConvolveAxesConfig, p plane, channelGroups, batchGroups int) *value {
+	if f.builder.backend.options.plain || shape.Size() == 0 || x.shape.Size() == 0 || w.shape.Size() == 0 {
+		return nil
+	}
+	c := x.shape.Dimensions[0]
+	switch {
+	case chwn(axes) && channelGroups == c && shape.Dimensions[0] == c && batchGroups == 1:
+		w, start, ks := unreversed(w)
+		kd, kh, kw := w.shape.Dimensions, axes.KernelSpatial[0], axes.KernelSpatial[1]
+		if kd[kh]*kd[kw] > maxTaps {
+			return nil
+		}
+		g := geometry(x.shape.Dimensions, c, kd[kh], kd[kw], shape.Dimensions[1], shape.Dimensions[2])
+		g = append(g, p.strides[0], p.strides[1], p.kernelDilations[0], p.kernelDilations[1], p.paddings[0][0], p.paddings[1][0], p.inputDilations[0], p.inputDilations[1])
+		g = append(g, ks[axes.KernelOutputChannels], 0, ks[kh], ks[kw], start)
+		return f.emitKernel("Depthwise", []shapes.Shape{shape}, []*value{x, w}, g...)[0]
+	case kernelGradientCHWN(axes) && batchGroups == c && w.shape.Dimensions[0] == c && channelGroups == 1 && p.inputDilations[0]*p.inputDilations[1] == 1:
+		d, s, v := shape.Dimensions, steps(shape.Dimensions), w.shape.Dimensions
+		kh, kw := axes.OutputSpatial[0], axes.OutputSpatial[1]
+		if d[kh]*d[kw] > maxTaps {
+			return nil
+		}
+		g := geometry(x.shape.Dimensions, c, d[kh], d[kw], v[1], v[2])
+		g = append(g, p.kernelDilations[0], p.kernelDilations[1], p.strides[0], p.strides[1], p.paddings[0][0], p.paddings[1][0], 1, 1)
+		g = append(g, s[axes.OutputChannels], 0, s[kh], s[kw], 0)
+		return f.emitKernel("DepthwiseGradient", []shapes.Shape{shape}, []*value{x, w}, append(g, d...)...)[0]
+	}
+	return nil
+}
+
+// largestOfWindow returns the plane of a maximum over windows that move along the two middle axes of float32 values (C, H, W, N); nil when
+// it is something else.
+func (f *Function) largestOfWindow(x *value, result []int, window, strides, inputDilations, windowDilations []int, paddings [][2]int) []int {
+	if f.builder.backend.options.plain || x.shape.Rank() != 4 || x.shape.DType != dtypes.Float32 || x.shape.Size() == 0 || window[1]*window[2] > maxTaps {
+		return nil
+	}
+	strides, inputDilations, windowDilations = orOnes(strides, 4), orOnes(inputDilations, 4), orOnes(windowDilations, 4)
+	if len(paddings) == 0 {
+		paddings = make([][2]int, 4)
+	}
+	for axis := range 4 {
+		outer := axis == 0 || axis == 3
+		if outer && (window[axis] != 1 || strides[axis] != 1 || paddings[axis] != [2]int{}) || inputDilations[axis] != 1 {
+			return nil
+		}
+	}
+	d := x.shape.Dimensions
+	g := geometry(d, d[0], window[1], window[2], result[1], result[2])
+	g = append(g, strides[1], strides[2], windowDilations[1], windowDilations[2], paddings[1][0], paddings[2][0], 1, 1)
+	return append(g, 0, 0, 0, 0, 0)
+}
+
 // geometry begins what a convolution is told, for images (I, H, W, N): the fields of dk_plane in kernels.h, in order.
 func geometry(x []int, o, kh, kw, ho, wo int) []int {
 	return []int{x[0], x[1], x[2], x[3], o, kh, kw, ho, wo}

@@ -39,6 +39,11 @@ func (f *Function) ReduceWindow(
 	if len(strides) == 0 {
 		strides = windowDimensions
 	}
+	if reduction == compute.ReduceOpMax {
+		if g := f.largestOfWindow(v, shape.Dimensions, windowDimensions, strides, inputDilations, windowDilations, paddings); g != nil {
+			return f.emitKernel("LargestOfWindow", []shapes.Shape{shape}, []*value{v}, g...)[0], nil
+		}
+	}
 	for axis, d := range inputDilations {
 		v = f.spread(v, axis, d-1, neutral)
 	}
@@ -143,6 +148,15 @@ func (f *Function) selectAndScatter(reduction compute.ReduceOpType, operand, sou
 	x, v := vs[0], vs[1]
 	if _, err := shapeinference.SelectAndScatter(x.shape, v.shape, window, strides, paddings); err != nil {
 		return nil, err
+	}
+	if reduction == compute.ReduceOpMax && x.shape.DType == v.shape.DType && x.shape.Rank() == v.shape.Rank() {
+		moves := strides
+		if len(moves) == 0 {
+			moves = window
+		}
+		if g := f.largestOfWindow(x, v.shape.Dimensions, window, moves, nil, nil, paddings); g != nil {
+			return f.emitKernel("LargestOfWindowGradient", []shapes.Shape{x.shape}, []*value{x, v}, g...)[0], nil
+		}
 	}
 	chosen, err := f.ReduceWindow(x, reduction, window, strides, nil, nil, paddings)
 	if err != nil {

@@ -13,6 +13,7 @@ typedef struct {
 } dk_plane;
 
 #define DK_PLANE_INTS 22
+#define DK_TAPS 1024 // of a kernel at most
 
 // Instructions of an elementwise program. Package cpu numbers them in the same order.
 enum {
@@ -44,6 +45,11 @@ typedef struct {
 	const char *isa;
 	int (*convolution)(const dk_threads *, const dk_plane *, const float *x, const float *w, float *y);
 	int (*elementwise)(const dk_threads *, const dk_program *, const float *const *in, float *const *out);
+	// Of a plane with as many input as output channels, each of which meets a kernel of its own.
+	void (*depthwise)(const dk_threads *, const dk_plane *, const float *x, const float *w, float *y);
+	void (*depthwise_gradient)(const dk_threads *, const dk_plane *, const float *x, const float *v, float *g);
+	void (*max_pool)(const dk_threads *, const dk_plane *, const float *x, float *y);
+	void (*max_pool_gradient)(const dk_threads *, const dk_plane *, const float *x, const float *v, float *g);
 	int (*kernel_gradient)(const dk_threads *, const dk_plane *, const float *x, const float *v, float *g);
 	// Of rows·columns values: y, and mean and (population) variance of each row. With rectify, y is 0 where it would be less.
 	void (*batch_norm)(const dk_threads *, int64_t rows, int64_t columns, double epsilon, int rectify, const float *x, const float *scale,

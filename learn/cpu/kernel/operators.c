@@ -159,6 +159,60 @@ static OrtStatus *kernel_gradient(const OrtApi *api, const int64_t *ints, void *
 	return dk_select()->kernel_gradient(&t, &p, x, v, g) ? fail(api, "out of memory in a kernel gradient") : NULL;
 }
 
+// ints: a plane.
+static OrtStatus *depthwise(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_plane p = plane(ints);
+	dk_threads t = {run, api, context};
+	const float *x, *w;
+	float *y;
+	int64_t dims[] = {p.O, p.Ho, p.Wo, p.N};
+	TRY(input(api, context, 0, &x));
+	TRY(input(api, context, 1, &w));
+	TRY(output(api, context, 0, dims, 4, &y));
+	dk_select()->depthwise(&t, &p, x, w, y);
+	return NULL;
+}
+
+// ints: a plane and the four dimensions of the result.
+static OrtStatus *depthwise_gradient(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_plane p = plane(ints);
+	dk_threads t = {run, api, context};
+	const float *x, *v;
+	float *g;
+	TRY(input(api, context, 0, &x));
+	TRY(input(api, context, 1, &v));
+	TRY(output(api, context, 0, ints + DK_PLANE_INTS, 4, &g));
+	dk_select()->depthwise_gradient(&t, &p, x, v, g);
+	return NULL;
+}
+
+// ints: a plane.
+static OrtStatus *max_pool(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_plane p = plane(ints);
+	dk_threads t = {run, api, context};
+	const float *x;
+	float *y;
+	int64_t dims[] = {p.O, p.Ho, p.Wo, p.N};
+	TRY(input(api, context, 0, &x));
+	TRY(output(api, context, 0, dims, 4, &y));
+	dk_select()->max_pool(&t, &p, x, y);
+	return NULL;
+}
+
+// ints: a plane.
+static OrtStatus *max_pool_gradient(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_plane p = plane(ints);
+	dk_threads t = {run, api, context};
+	const float *x, *v;
+	float *g;
+	int64_t dims[] = {p.I, p.H, p.W, p.N};
+	TRY(input(api, context, 0, &x));
+	TRY(input(api, context, 1, &v));
+	TRY(output(api, context, 0, dims, 4, &g));
+	dk_select()->max_pool_gradient(&t, &p, x, v, g);
+	return NULL;
+}
+
 static double epsilon_of(int64_t bits) {
 	double e;
 	memcpy(&e, &bits, sizeof e);
@@ -259,6 +313,10 @@ static int one(const operator *o) { return 1; }
 static const operator operators[] = {
 	OPERATOR("Convolution", 2, 1, DK_PLANE_INTS, 0, convolution),
 	OPERATOR("KernelGradient", 2, 1, DK_PLANE_INTS + 4, 0, kernel_gradient),
+	OPERATOR("Depthwise", 2, 1, DK_PLANE_INTS, 0, depthwise),
+	OPERATOR("DepthwiseGradient", 2, 1, DK_PLANE_INTS + 4, 0, depthwise_gradient),
+	OPERATOR("LargestOfWindow", 1, 1, DK_PLANE_INTS, 0, max_pool),
+	OPERATOR("LargestOfWindowGradient", 2, 1, DK_PLANE_INTS, 0, max_pool_gradient),
 	OPERATOR("BatchNormTraining", 3, 3, 0, 0, batch_norm),
 	OPERATOR("BatchNormGradient", 5, 3, 0, 0, batch_norm_gradient),
 	OPERATOR("RectifiedBatchNormGradient", 6, 3, 0, 0, batch_norm_gradient),
