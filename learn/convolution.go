@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/gomlx/compute-onnx/support/protos"
+	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/darkroom-dev/darkroom/onnx"
@@ -36,8 +37,12 @@ func convolution(l *lowering, n *protos.NodeProto) error {
 	}
 	groups := onnx.Int(n, "group", 1)
 	y := graph.ConvGeneral(x.node, w.node, convolutionAxes, move.strides, move.pads, nil, move.dilations, groups, 1)
+	backward := func(v *graph.Node) []*graph.Node { return vjp(y, v) }
+	if c := x.dims()[0]; groups == c && w.dims()[0] == c && c > 1 {
+		backward = func(v *graph.Node) []*graph.Node { return move.depthwiseGradients(x.node, w.node, v) }
+	}
 	if !has(n, 2) {
-		l.set(n, y, n.Input[:2], func(v *graph.Node) []*graph.Node { return vjp(y, v) })
+		l.set(n, y, n.Input[:2], backward)
 		return nil
 	}
 	bias, err := l.in(n, 2)
@@ -46,9 +51,47 @@ func convolution(l *lowering, n *protos.NodeProto) error {
 	}
 	shifted := graph.Add(y, graph.Reshape(bias.node, -1, 1, 1, 1))
 	l.set(n, shifted, n.Input[:3], func(v *graph.Node) []*graph.Node {
-		return append(vjp(y, v), graph.ReduceSum(v, 1, 2, 3))
+		return append(backward(v), graph.ReduceSum(v, 1, 2, 3))
 	})
 	return nil
+}
+
+// depthwiseGradients are those of a convolution in which each channel meets a kernel of its own, as one operation each; GoMLX's rule makes one
+// for each channel. x is (C, H, W, N), the kernel k is (C, 1, kh, kw).
+func (w window) depthwiseGradients(x, k, v *graph.Node) []*graph.Node {
+	c := x.Shape().Dimensions[0]
+	back, along := make([][2]int, 2), make([][2]int, 2)
+	for i := range 2 {
+		size, span := x.Shape().Dimensions[1+i], (w.kernel[i]-1)*w.dilations[i]
+		last := (w.out(i, size) - 1) * w.strides[i] // where the last window begins, in the padded image
+		before := span - w.pads[i][0]
+		back[i] = [2]int{before, size + span - (last + 1) - before}
+		along[i] = [2]int{w.pads[i][0], span + last + 1 - size - w.pads[i][0]} // the kernel has exactly as many places as it should
+	}
+	gx := graph.ConvGeneral(v, graph.Reverse(k, 2, 3), convolutionAxes, nil, back, w.strides, w.dilations, c, 1)
+	if x.DType() != dtypes.Float32 {
+		return []*graph.Node{gx, w.depthwiseByTaps(x, k, v)}
+	}
+	// The images' channels are batches here, each of which meets the gradient of its own channel.
+	gk := graph.ConvGeneral(x, v, graph.ConvolveAxesConfig{
+		InputBatch: 0, InputChannels: 3, InputSpatial: []int{1, 2},
+		KernelInputChannels: 3, KernelOutputChannels: 0, KernelSpatial: []int{1, 2},
+		OutputBatch: 1, OutputChannels: 0, OutputSpatial: []int{2, 3},
+	}, w.dilations, along, nil, w.strides, 1, c)
+	return []*graph.Node{gx, gk}
+}
+
+// depthwiseByTaps is the kernel's gradient without groups of batches, which GoMLX's device in Go, the one with float64, gets wrong: one sum for
+// each tap.
+func (w window) depthwiseByTaps(x, k, v *graph.Node) *graph.Node {
+	d := x.Shape().Dimensions
+	padded := graph.Pad(x, graph.ScalarZero(x.Graph(), x.DType()), graph.PadAxis{}, graph.PadAxis{Start: w.pads[0][0], End: w.pads[0][1]},
+		graph.PadAxis{Start: w.pads[1][0], End: w.pads[1][1]}, graph.PadAxis{})
+	var sums []*graph.Node
+	for _, t := range w.taps(padded, d[1], d[2]) {
+		sums = append(sums, graph.Reshape(graph.ReduceSum(graph.Mul(t, v), 1, 2, 3), d[0], 1))
+	}
+	return graph.Reshape(graph.Concatenate(sums, 1), k.Shape().Dimensions...)
 }
 
 // window is how a kernel moves over the two spatial axes, everything given.

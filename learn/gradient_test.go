@@ -10,6 +10,7 @@ import (
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 
+	"github.com/darkroom-dev/darkroom/learn/cpu"
 	"github.com/darkroom-dev/darkroom/onnx"
 )
 
@@ -44,6 +45,8 @@ func network(t testing.TB) *onnx.Model {
 	z := node("Conv", "conv2", []string{x, tensor("conv2.w", 4, 4, 3, 3)}, onnx.IntsOf("pads", 1, 1, 1, 1), onnx.IntsOf("strides", 2, 2))
 	s := node("Conv", "conv3", []string{x, tensor("conv3.w", 4, 4, 1, 1)}, onnx.IntsOf("strides", 2, 2))
 	x = node("Add", "add", []string{node("Add", "add0", []string{y, z}), s})
+	x = node("Conv", "depthwise", []string{x, tensor("depthwise.w", 4, 1, 3, 3), tensor("depthwise.b", 4)}, onnx.IntOf("group", 4), onnx.IntsOf("pads", 1, 1, 1, 1))
+	x = node("Conv", "depthwise2", []string{x, tensor("depthwise2.w", 4, 1, 2, 2)}, onnx.IntOf("group", 4), onnx.IntsOf("pads", 1, 1, 0, 0), onnx.IntsOf("strides", 1, 1))
 	x = node("Mul", "gate", []string{x, tensor("gate.w", 4, 1, 1)})
 	a := node("AveragePool", "average", []string{x}, onnx.IntsOf("kernel_shape", 2, 2), onnx.IntsOf("pads", 0, 0, 1, 1))
 	g := node("Conv", "grouped", []string{a, tensor("grouped.w", 4, 2, 1, 1)}, onnx.IntOf("group", 2))
@@ -132,7 +135,7 @@ func TestGradientsAreFiniteDifferences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.parameters) != 13 || len(p.statistics) != 2 || p.isParameter("mean") || p.isParameter("std") {
+	if len(p.parameters) != 16 || len(p.statistics) != 2 || p.isParameter("mean") || p.isParameter("std") {
 		t.Fatalf("parameters %v, statistics %v", p.parameters, p.statistics)
 	}
 	f := lossOf(t, m, p, 5, []int32{0, 1, 2, 1, 0})
@@ -166,6 +169,53 @@ func TestGradientsAreFiniteDifferences(t *testing.T) {
 		// A bias before a batch normalisation has no effect; every other parameter has one.
 		if (largest < 1e-6) != (w.name == "conv1.b") {
 			t.Errorf("%s: the largest gradient is %g", w.name, largest)
+		}
+	}
+}
+
+// The CPU device computes the same gradients as the reference, most of them in other ways.
+func TestGradientsOnTheDevice(t *testing.T) {
+	needLibrary(t)
+	m := network(t)
+	p, err := makePlan(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := []int32{0, 1, 2, 1, 0}
+	weights := make([][]float64, len(p.parameters))
+	for i, w := range p.parameters {
+		tensor, _ := m.Tensor(w.name)
+		for _, v := range tensor.Data {
+			weights[i] = append(weights[i], float64(v))
+		}
+	}
+	loss, want := lossOf(t, m, p, 5, labels)(weights)
+	backend, err := cpu.New(cpu.Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backend.Finalize()
+	machine, err := newMachine(MachineOptions{Backend: backend, Model: m, Channels: 3, Height: 6, Width: 6, Batch: 5, Objective: CrossEntropy{Smoothing: 0.1}}, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer machine.Close()
+	b := &Batch{Images: make([]float32, 3*6*6*5), Ints: map[string][]int32{LabelsInput: labels}, Indexes: []int{0, 1, 2, 3, 4}}
+	for i, v := range noise(len(b.Images), 0.3, 0.5) {
+		b.Images[i] = v + 0.5
+	}
+	got, out, err := machine.Gradients(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if math.Abs(out.Loss-loss) > 1e-5 {
+		t.Errorf("loss %g; want %g", out.Loss, loss)
+	}
+	for i, w := range p.parameters {
+		for k := range want[i] {
+			if math.Abs(float64(got[w.name][k])-want[i][k]) > 2e-5+1e-4*math.Abs(want[i][k]) {
+				t.Fatalf("%s[%d]: gradient %g; want %g", w.name, k, got[w.name][k], want[i][k])
+			}
 		}
 	}
 }

@@ -52,17 +52,18 @@ type lowering struct {
 	g        *graph.Graph
 	model    *onnx.Model
 	training bool
-	// fusedNorm and fusedSoftmax say that the device normalises a batch, with its gradients, and computes a softmax in one operation each.
-	fusedNorm, fusedSoftmax bool
-	dtype                   dtypes.DType
-	batch                   int
-	values                  map[string]value
-	known                   map[string]constant // values that follow from the model and the sizes alone
-	canonical               map[int]canonical   // by place in the tape: what in made of it
-	used                    map[string]value    // by name: the inputs of the node at hand as in returned them
-	tape                    []record
-	places                  int
-	updates                 map[string]*graph.Node // by name of a statistic: its value after this step
+	// fusedNorm, fusedSoftmax and fusedPool say that the device normalises a batch, with its gradients, computes a softmax, and takes the greatest
+	// of windows, with its gradient, in one operation each.
+	fusedNorm, fusedSoftmax, fusedPool bool
+	dtype                              dtypes.DType
+	batch                              int
+	values                             map[string]value
+	known                              map[string]constant // values that follow from the model and the sizes alone
+	canonical                          map[int]canonical   // by place in the tape: what in made of it
+	used                               map[string]value    // by name: the inputs of the node at hand as in returned them
+	tape                               []record
+	places                             int
+	updates                            map[string]*graph.Node // by name of a statistic: its value after this step
 }
 
 // record is how the gradient of one operator's output flows to its inputs. They are places in the tape.
@@ -79,6 +80,7 @@ func lower(model *onnx.Model, images *graph.Node, weights map[string]*graph.Node
 	l := &lowering{g: images.Graph(), model: model, training: training, dtype: images.DType(), batch: images.Shape().Dimensions[3],
 		values: map[string]value{}, known: map[string]constant{}, canonical: map[int]canonical{}, updates: map[string]*graph.Node{}}
 	can := images.Graph().Backend().Capabilities().Operations
+	l.fusedPool = can[compute.OpTypeReduceWindow] && can[compute.OpTypeSelectAndScatterMax] && l.dtype == dtypes.Float32
 	l.fusedNorm = can[compute.OpTypeBatchNormForTraining] && can[compute.OpTypeBatchNormGradient] && l.dtype == dtypes.Float32
 	l.fusedSoftmax = can[compute.OpTypeFusedSoftmax] && l.dtype == dtypes.Float32
 	l.values[model.Input().Name] = value{node: images, axes: imageOrder(4), batched: true, last: 3, id: l.next()}

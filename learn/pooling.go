@@ -3,6 +3,7 @@ package learn
 import (
 	"fmt"
 
+	"github.com/gomlx/compute"
 	"github.com/gomlx/compute-onnx/support/protos"
 	"github.com/gomlx/gomlx/core/graph"
 
@@ -50,6 +51,12 @@ func pooling(l *lowering, n *protos.NodeProto) error {
 		return err
 	}
 	largest := n.OpType == "MaxPool"
+	if largest && l.fusedPool && w.dilations[0]*w.dilations[1] == 1 {
+		y := graph.BackendReduceWindow(x.node, compute.ReduceOpMax, []int{1, w.kernel[0], w.kernel[1], 1}, []int{1, w.strides[0], w.strides[1], 1}, nil, nil,
+			[][2]int{{}, w.pads[0], w.pads[1], {}})
+		l.set(n, y, n.Input[:1], func(v *graph.Node) []*graph.Node { return vjp(y, v) })
+		return nil
+	}
 	fill := graph.ScalarZero(l.g, l.dtype)
 	if largest {
 		fill = graph.Scalar(l.g, l.dtype, -3e38)

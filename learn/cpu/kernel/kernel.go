@@ -23,7 +23,7 @@ import "C"
 import "fmt"
 
 // Version is part of the device class in a stage's key.
-const Version = 2
+const Version = 3
 
 // Domain is the operators' domain in an ONNX graph.
 const Domain = "darkroom"
