@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -38,6 +39,7 @@ type fuser struct {
 
 // fuse returns the nodes, which are in topological order, with groups of elementwise ones joined.
 func fuse(nodes []*node, results []*value) []*node {
+	nodes = ownTruths(nodes)
 	u := &fuser{nodes: nodes, place: map[*node]int{}, group: make([]int, len(nodes)), members: map[int][]int{}, consumers: map[*value]int{}}
 	for i, n := range nodes {
 		u.place[n], u.group[i], u.members[i] = i, i, []int{i}
@@ -49,10 +51,10 @@ func fuse(nodes []*node, results []*value) []*node {
 		u.consumers[r]++
 	}
 	for i, n := range nodes {
-		if !fusible(n) {
-			continue
+		if !fusible(n) || n.outputs[0].shape.DType == dtypes.Bool {
+			continue // a truth value goes with what uses it
 		}
-		for _, in := range n.inputs {
+		for _, in := range truths(n) {
 			if p := u.producer(in); p >= 0 && fusible(u.nodes[p]) && sameSize(u.nodes[p], n) {
 				u.join(u.group[p], u.group[i])
 			}
@@ -60,6 +62,49 @@ func fuse(nodes []*node, results []*value) []*node {
 	}
 	u.divide()
 	return u.schedule()
+}
+
+// truths lists the inputs of a node, and of those that are truth values the inputs too.
+func truths(n *node) []*value {
+	list := slices.Clone(n.inputs)
+	for _, in := range n.inputs {
+		if in.shape.DType == dtypes.Bool && in.node != nil && fusible(in.node) {
+			list = append(list, truths(in.node)...)
+		}
+	}
+	return list
+}
+
+// ownTruths gives every operator comparisons of its own, since truth values cannot leave the operator that uses them. To compare again is cheap.
+func ownTruths(nodes []*node) []*node {
+	users := map[*value]int{}
+	copies := map[*node][]*node{}
+	for _, n := range slices.Backward(nodes) {
+		all := append([]*node{n}, copies[n]...)
+		for _, each := range all {
+			for i, in := range each.inputs {
+				if in.shape.DType != dtypes.Bool || in.node == nil || in.node.constant != nil || !fusible(in.node) {
+					continue
+				}
+				users[in]++
+				if users[in] == 1 {
+					continue
+				}
+				own := *in.node
+				y := *in
+				y.name, y.node = fmt.Sprintf("%s_%d", in.name, users[in]), &own
+				own.inputs, own.outputs = slices.Clone(own.inputs), []*value{&y}
+				copies[in.node] = append(copies[in.node], &own)
+				each.inputs = slices.Clone(each.inputs)
+				each.inputs[i] = &y
+			}
+		}
+	}
+	var list []*node
+	for _, n := range nodes {
+		list = append(append(list, n), copies[n]...)
+	}
+	return list
 }
 
 // fusible reports whether a node is elementwise over float32 or truth values of a size worth it.
