@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/gomlx/compute-onnx/support/protos"
-	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/darkroom-dev/darkroom/onnx"
@@ -39,7 +38,7 @@ func convolution(l *lowering, n *protos.NodeProto) error {
 	y := graph.ConvGeneral(x.node, w.node, convolutionAxes, move.strides, move.pads, nil, move.dilations, groups, 1)
 	backward := func(v *graph.Node) []*graph.Node { return vjp(y, v) }
 	if c := x.dims()[0]; groups == c && w.dims()[0] == c && c > 1 {
-		backward = func(v *graph.Node) []*graph.Node { return move.depthwiseGradients(x.node, w.node, v) }
+		backward = func(v *graph.Node) []*graph.Node { return move.depthwiseGradients(x.node, w.node, v, l.fusedNorm) }
 	}
 	if !has(n, 2) {
 		l.set(n, y, n.Input[:2], backward)
@@ -57,8 +56,9 @@ func convolution(l *lowering, n *protos.NodeProto) error {
 }
 
 // depthwiseGradients are those of a convolution in which each channel meets a kernel of its own, as one operation each; GoMLX's rule makes one
-// for each channel. x is (C, H, W, N), the kernel k is (C, 1, kh, kw).
-func (w window) depthwiseGradients(x, k, v *graph.Node) []*graph.Node {
+// for each channel. x is (C, H, W, N), the kernel k is (C, 1, kh, kw). Without groups of batches the kernel's gradient is a sum for each tap:
+// GoMLX's device in Go, which knows no batch normalisation either, gets those groups wrong.
+func (w window) depthwiseGradients(x, k, v *graph.Node, groups bool) []*graph.Node {
 	c := x.Shape().Dimensions[0]
 	back, along := make([][2]int, 2), make([][2]int, 2)
 	for i := range 2 {
@@ -69,7 +69,7 @@ func (w window) depthwiseGradients(x, k, v *graph.Node) []*graph.Node {
 		along[i] = [2]int{w.pads[i][0], span + last + 1 - size - w.pads[i][0]} // the kernel has exactly as many places as it should
 	}
 	gx := graph.ConvGeneral(v, graph.Reverse(k, 2, 3), convolutionAxes, nil, back, w.strides, w.dilations, c, 1)
-	if x.DType() != dtypes.Float32 {
+	if !groups {
 		return []*graph.Node{gx, w.depthwiseByTaps(x, k, v)}
 	}
 	// The images' channels are batches here, each of which meets the gradient of its own channel.
@@ -81,8 +81,7 @@ func (w window) depthwiseGradients(x, k, v *graph.Node) []*graph.Node {
 	return []*graph.Node{gx, gk}
 }
 
-// depthwiseByTaps is the kernel's gradient without groups of batches, which GoMLX's device in Go, the one with float64, gets wrong: one sum for
-// each tap.
+// depthwiseByTaps is the kernel's gradient as one sum for each tap.
 func (w window) depthwiseByTaps(x, k, v *graph.Node) *graph.Node {
 	d := x.Shape().Dimensions
 	padded := graph.Pad(x, graph.ScalarZero(x.Graph(), x.DType()), graph.PadAxis{}, graph.PadAxis{Start: w.pads[0][0], End: w.pads[0][1]},

@@ -106,6 +106,52 @@ func geometry(x []int, o, kh, kw, ho, wo int) []int {
 	return []int{x[0], x[1], x[2], x[3], o, kh, kw, ho, wo}
 }
 
+// worthAProduct is the number of products from which package kernel's way pays.
+const worthAProduct = 1 << 19
+
+// kernelProduct returns a product of two matrices as a convolution of images of one column, or as the gradient of its kernel where what is summed
+// over is the last axis of both; nil where ONNX Runtime's own product is to be used.
+func (f *Function) kernelProduct(a, b matrixSide, shape shapes.Shape) *value {
+	if f.builder.backend.options.plain || shape.Rank() != 2 || shape.DType != dtypes.Float32 {
+		return nil
+	}
+	ad := a.v.shape.Dimensions
+	m, p := shape.Dimensions[0], shape.Dimensions[1]
+	k := ad[1]
+	if a.transposed {
+		k = ad[0]
+	}
+	if m < 8 || k < 8 || p < 16 || m*k*p < worthAProduct || b.transposed && a.transposed {
+		return nil
+	}
+	columns := p
+	if b.transposed {
+		columns = k
+	}
+	// Chunks of images share what is packed.
+	height, images := 1, columns
+	if columns%chunk == 0 {
+		height, images = columns/chunk, chunk
+	}
+	if b.transposed { // g (M, P) = a (M, columns) · b (P, columns)ᵀ
+		g := geometry([]int{p, height, 1, images}, m, 1, 1, height, 1)
+		g = append(g, 1, 1, 1, 1, 0, 0, 1, 1, p, 1, 0, 0, 0, m, p, 1, 1)
+		y := f.emitKernel("KernelGradient", []shapes.Shape{shapes.Make(shape.DType, m, p, 1, 1)}, []*value{b.v, a.v}, g...)[0]
+		return f.reshape(y, m, p)
+	}
+	o, i := ad[1], 1 // steps of a along M and K
+	if a.transposed {
+		o, i = 1, ad[1]
+	}
+	g := geometry([]int{k, height, 1, images}, m, 1, 1, height, 1)
+	g = append(g, 1, 1, 1, 1, 0, 0, 1, 1, o, i, 0, 0, 0)
+	y := f.emitKernel("Convolution", []shapes.Shape{shapes.Make(shape.DType, m, height, 1, images)}, []*value{b.v, a.v}, g...)[0]
+	return f.reshape(y, m, p)
+}
+
+// chunk is the number of images that package kernel packs side by side, NB in body.h.
+const chunk = 32
+
 // unreversed returns what v is the reverse of, where v's first element lies in it, and how far apart v's elements along each axis lie, so
 // that nothing has to be reversed in memory.
 func unreversed(v *value) (of *value, start int, apart []int) {

@@ -108,6 +108,9 @@ func (f *Function) matrixProduct(a, b matrixSide) *value {
 		dimensions[rank-1] = b.v.shape.Dimensions[rank-2]
 	}
 	shape := shapes.Make(a.v.shape.DType, dimensions...)
+	if y := f.kernelProduct(a, b, shape); y != nil {
+		return y
+	}
 	if !a.transposed && !b.transposed {
 		return f.emit("MatMul", shape, []*value{a.v, b.v})
 	}

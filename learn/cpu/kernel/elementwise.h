@@ -64,7 +64,15 @@ static inline vec hyperbolic_tangent(vec a) {
 	return choose_of(t > 0.62f, large, small);
 }
 
+// root is by instruction: the compiler would call a function for each element, in case one is negative.
 static inline vec root(vec a) {
+#if VW == 16 && defined(__AVX512F__)
+	return (vec)_mm512_sqrt_ps((__m512)a);
+#elif VW == 8 && defined(__AVX2__)
+	return (vec)_mm256_sqrt_ps((__m256)a);
+#elif VW == 4 && defined(__SSE2__)
+	return (vec)_mm_sqrt_ps((__m128)a);
+#endif
 	for (int l = 0; l < VW; l++)
 		a[l] = __builtin_sqrtf(a[l]);
 	return a;

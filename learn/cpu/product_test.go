@@ -1,0 +1,63 @@
+package cpu
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/gomlx/compute"
+)
+
+// TestProducts compares products of matrices large enough for package kernel with ONNX Runtime's.
+func TestProducts(t *testing.T) {
+	ours, plain := newBackend(t, 2), plainBackend(t)
+	for _, c := range []struct {
+		left, right []int
+		l, r        int // the axes that are summed over
+	}{
+		{[]int{96, 70}, []int{96, 160}, 0, 0},
+		{[]int{70, 96}, []int{96, 165}, 1, 0},
+		{[]int{41, 200}, []int{67, 200}, 1, 1},
+		{[]int{41, 224}, []int{67, 224}, 1, 1},
+		{[]int{130, 64}, []int{70, 130}, 0, 1},
+		{[]int{8, 700}, []int{700, 100}, 1, 0},
+		{[]int{9, 2000}, []int{33, 2000}, 1, 1},
+	} {
+		build := func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
+			y, err := f.DotGeneral(p[0], []int{c.l}, nil, p[1], []int{c.r}, nil, compute.DotGeneralConfig{})
+			return []compute.Value{y}, err
+		}
+		dimensions := [][]int{c.left, c.right}
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) { compare(t, execute(t, ours, dimensions, build), execute(t, plain, dimensions, build), 2e-5) })
+	}
+}
+
+// BenchmarkProduct times the three products of a dense layer of a small vision transformer, batch 32.
+func BenchmarkProduct(b *testing.B) {
+	for _, size := range [][2]int{{192, 768}, {768, 192}, {192, 576}, {192, 192}} {
+		in, out := size[0], size[1]
+		for i, c := range []struct {
+			name        string
+			left, right []int
+			l, r        int
+		}{{"forward", []int{in, out}, []int{in, 2080}, 0, 0}, {"images", []int{in, out}, []int{out, 2080}, 1, 0}, {"weights", []int{in, 2080}, []int{out, 2080}, 1, 1}} {
+			b.Run(fmt.Sprintf("%d-%d/%s", in, out, c.name), func(b *testing.B) {
+				device := newBackend(b, 1)
+				e := compiled(b, device, [][]int{c.left, c.right}, func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
+					y, err := f.DotGeneral(p[0], []int{c.l}, nil, p[1], []int{c.r}, nil, compute.DotGeneralConfig{})
+					return []compute.Value{y}, err
+				})
+				inputs := []compute.Buffer{ramp(b, device, uint32(i), c.left...), ramp(b, device, 7, c.right...)}
+				for b.Loop() {
+					results, err := e.Execute(inputs, nil, 0)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if err := results[0].Finalize(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(2*float64(in*out*2080)*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gflop/s")
+			})
+		}
+	}
+}
