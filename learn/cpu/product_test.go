@@ -27,7 +27,9 @@ func TestProducts(t *testing.T) {
 			return []compute.Value{y}, err
 		}
 		dimensions := [][]int{c.left, c.right}
-		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) { compare(t, execute(t, ours, dimensions, build), execute(t, plain, dimensions, build), 2e-5) })
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			compare(t, execute(t, ours, dimensions, build), execute(t, plain, dimensions, build), 2e-5)
+		})
 	}
 }
 
