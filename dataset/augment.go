@@ -29,6 +29,8 @@ type Augmenter struct {
 	h, w, c int
 	buffers [2][]byte
 	pending pending
+	scratch []byte       // of clahe
+	fields  [2][]float32 // of displacements
 
 	regions *regions // nil: none are to be moved
 	shares  []Share

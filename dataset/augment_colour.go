@@ -246,7 +246,8 @@ func (g *Augmenter) clahe(limit float64, rows, columns int) {
 			pixel.Tiles(src, dst, g.h, g.w, rows, columns, th, tw, claheTables(src, g.h, g.w, rows, columns, th, tw, limit))
 			return
 		}
-		lab := make([]byte, 4*n)
+		g.scratch = resized(g.scratch, 4*n)
+		lab := g.scratch
 		pixel.ToLab(src, lab[n:], n)
 		pixel.Tiles(lab[n:2*n], lab[:n], g.h, g.w, rows, columns, th, tw, claheTables(lab[n:2*n], g.h, g.w, rows, columns, th, tw, limit))
 		copy(lab[n:2*n], lab[:n])

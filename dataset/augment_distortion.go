@@ -18,9 +18,10 @@ func distortionKinds() []*OperationKind {
 			}, edges(), half),
 			apply: func(g *Augmenter, b *bound, s *Stream) {
 				h, w := g.size()
-				dx := field(h, w, b.number("alpha"), b.number("sigma"), s)
-				dy := field(h, w, b.number("alpha"), b.number("sigma"), s)
-				g.remap(dx, dy, b.border(), b.fill())
+				for i := range g.fields {
+					g.fields[i] = field(g.fields[i], h, w, b.number("alpha"), b.number("sigma"), s)
+				}
+				g.remap(g.fields[0], g.fields[1], b.border(), b.fill())
 			}},
 		{Name: "grid_distortion", Doc: "Divides the image into a grid and stretches each of its columns and rows by a random factor; the image keeps its size.",
 			Parameters: with([]Parameter{
@@ -49,9 +50,9 @@ func (g *Augmenter) remap(dx, dy []float32, border pixel.Border, fill [3]byte) {
 	}
 }
 
-// field returns random numbers within ±alpha, smoothed. A wide Gaussian is applied on a coarser grid, whose values lie so far apart that it is
+// field fills out, or new memory, with random numbers within ±alpha, smoothed. A wide Gaussian is applied on a coarser grid, whose values lie so far apart that it is
 // a quarter of the standard deviation, with numbers larger by as much as fewer of them are averaged.
-func field(h, w int, alpha, sigma float64, s *Stream) []float32 {
+func field(out []float32, h, w int, alpha, sigma float64, s *Stream) []float32 {
 	step := max(1, int(sigma/4))
 	if step < 3 {
 		step = 1
@@ -60,7 +61,11 @@ func field(h, w int, alpha, sigma float64, s *Stream) []float32 {
 	if step == 1 {
 		gh, gw = h, w
 	}
-	coarse := make([]float32, gh*gw)
+	out = resized(out, h*w)
+	coarse := out
+	if step > 1 {
+		coarse = make([]float32, gh*gw)
+	}
 	unit := float32(alpha / float64(step) / (1 << 31))
 	for i := 0; i < len(coarse); i += 2 {
 		r := s.Uint64()
@@ -71,9 +76,8 @@ func field(h, w int, alpha, sigma float64, s *Stream) []float32 {
 	}
 	pixel.Smooth(coarse, coarse, gh, gw, gaussian(sigma/float64(step)))
 	if step == 1 {
-		return coarse
+		return out
 	}
-	out := make([]float32, h*w)
 	for y := range h {
 		gy, fy := y/step, float32(y%step)/float32(step)
 		up, down := coarse[gy*gw:], coarse[(gy+1)*gw:]
@@ -105,7 +109,10 @@ func gaussian(sigma float64) []float32 {
 // grid stretches the columns and rows of a grid by these factors, in relation to each other.
 func (g *Augmenter) grid(columns, rows []float64, border pixel.Border, fill [3]byte) {
 	h, w := g.size()
-	dx, dy := make([]float32, h*w), make([]float32, h*w)
+	for i := range g.fields {
+		g.fields[i] = resized(g.fields[i], h*w)
+	}
+	dx, dy := g.fields[0], g.fields[1]
 	x, y := stretched(columns, w), stretched(rows, h)
 	for r := range h {
 		copy(dx[r*w:], x)

@@ -34,8 +34,10 @@ func Compress(src, dst []byte, h, w, c, quality int) {
 	need(dst, h*w*c)
 	stride, rows := (w+15)/16*16, (h+15)/16*16
 	luma := steps(&lumaSteps, quality)
-	y := make([]int16, stride*rows)
-	out := make([]int16, stride*rows)
+	size := stride * rows
+	memory := borrow[int16](&wordPool, 3*size+5*stride)
+	defer wordPool.Put(memory)
+	y, out, rest := (*memory)[:size], (*memory)[size:2*size], (*memory)[2*size:]
 	if c == 1 {
 		for r := range rows {
 			for x := range stride {
@@ -50,8 +52,8 @@ func Compress(src, dst []byte, h, w, c, quality int) {
 		}
 		return
 	}
-	chroma, half := steps(&chromaSteps, quality), stride*rows/4
-	cb, cr, outB, outR := make([]int16, half), make([]int16, half), make([]int16, half), make([]int16, half)
+	chroma, half := steps(&chromaSteps, quality), size/4
+	cb, cr, outB, outR, scratch := rest[:half], rest[half:2*half], rest[2*half:3*half], rest[3*half:4*half], rest[4*half:]
 	if class == nil {
 		plainToYCC(src, y, cb, cr, h, w, stride)
 	} else {
@@ -60,7 +62,6 @@ func Compress(src, dst []byte, h, w, c, quality int) {
 	quantise(y, out, rows, stride, luma)
 	quantise(cb, outB, rows/2, stride/2, chroma)
 	quantise(cr, outR, rows/2, stride/2, chroma)
-	scratch := make([]int16, 5*stride)
 	if class == nil {
 		plainFromYCC(out, outB, outR, dst, h, w, stride)
 		return

@@ -5,12 +5,29 @@ package pixel
 */
 import "C"
 
-import "math"
+import (
+	"math"
+	"sync"
+)
 
-// Pad copies an image (h, w) into one with a margin on each side; what lies there is reflected at the outer pixels' centres.
-func Pad(src []byte, h, w, c, margin int) []byte {
+// bytePool and wordPool hold memory for kernels: with new memory for every image the collector would take longer than the kernels do.
+var bytePool, wordPool = sync.Pool{New: func() any { return new([]byte) }}, sync.Pool{New: func() any { return new([]int16) }}
+
+// borrow takes n elements from a pool, of any content; give puts them back.
+func borrow[T any](pool *sync.Pool, n int) *[]T {
+	b := pool.Get().(*[]T)
+	if cap(*b) < n {
+		*b = make([]T, n)
+	}
+	*b = (*b)[:n]
+	return b
+}
+
+// pad copies an image (h, w) into one with a margin on each side, borrowed from bytePool; what lies there is reflected at the outer pixels' centres.
+func pad(src []byte, h, w, c, margin int) *[]byte {
 	line, wide := w*c, (w+2*margin)*c
-	out := make([]byte, (h+2*margin)*wide+64)
+	padded := borrow[byte](&bytePool, (h+2*margin)*wide+64)
+	out := *padded
 	for y := range h {
 		row := out[(y+margin)*wide:][:wide]
 		copy(row[margin*c:], src[y*line:][:line])
@@ -23,7 +40,7 @@ func Pad(src []byte, h, w, c, margin int) []byte {
 		copy(out[(margin-y)*wide:][:wide], out[(margin+Outside(-y, h, Reflect101))*wide:][:wide])
 		copy(out[(margin+h-1+y)*wide:][:wide], out[(margin+Outside(h-1+y, h, Reflect101))*wide:][:wide])
 	}
-	return out
+	return padded
 }
 
 // Outside brings an index into 0 to n-1 as the border says; -1 is the constant.
@@ -74,7 +91,9 @@ func Blur(src, dst []byte, h, w, c int, k []uint16) {
 	need(src, h*w*c)
 	need(dst, h*w*c)
 	radius := len(k) - 1
-	padded := Pad(src, h, w, c, radius)
+	memory := pad(src, h, w, c, radius)
+	defer bytePool.Put(memory)
+	padded := *memory
 	if class == nil {
 		plainBlur(padded, dst, h, w, c, k)
 		return
@@ -90,7 +109,9 @@ type Tap struct{ DY, DX, Weight int32 }
 func Filter(src, dst []byte, h, w, c, radius int, taps []Tap) {
 	need(src, h*w*c)
 	need(dst, h*w*c)
-	padded := Pad(src, h, w, c, radius)
+	memory := pad(src, h, w, c, radius)
+	defer bytePool.Put(memory)
+	padded := *memory
 	for _, t := range taps {
 		if max(t.DY, -t.DY, t.DX, -t.DX) > int32(radius) {
 			panic("pixel: a tap lies outside of the radius")
@@ -110,7 +131,9 @@ func Median(src, dst []byte, h, w, c, radius int) {
 	if radius < 1 || radius > 3 {
 		panic("pixel: the radius of a median is 1 to 3")
 	}
-	padded := Pad(src, h, w, c, radius)
+	memory := pad(src, h, w, c, radius)
+	defer bytePool.Put(memory)
+	padded := *memory
 	if class == nil {
 		plainMedian(padded, dst, h, w, c, radius)
 		return
