@@ -1,4 +1,6 @@
 package main
 
+import "github.com/darkroom-dev/darkroom/dataset/jpeg"
+
 // decoder names what reads JPEG files.
-func decoder() string { return "image/jpeg" }
+func decoder() string { return jpeg.Library() }

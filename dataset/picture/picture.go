@@ -15,10 +15,14 @@ import (
 	_ "image/jpeg" // decoder
 	_ "image/png"  // decoder
 	"io"
+	"sync"
 
 	_ "golang.org/x/image/bmp"  // decoder
 	_ "golang.org/x/image/tiff" // decoder
 	_ "golang.org/x/image/webp" // decoder
+
+	"github.com/darkroom-dev/darkroom/dataset/jpeg"
+	"github.com/darkroom-dev/darkroom/dataset/pixel"
 )
 
 // Extensions are the suffixes of the names of picture files, in lower case.
@@ -85,11 +89,47 @@ func model(m color.Model) string {
 // Decode turns a picture file of at most DefaultPixels into (H, W, C) bytes: turned as EXIF says, composited over black where it is
 // transparent, scaled and recoloured to t. The result lies in buffer when that is large enough.
 func Decode(b []byte, t Target, buffer []byte) ([]byte, error) {
+	if out, ok := quick(b, t, buffer); ok {
+		return out, nil
+	}
 	m, _, err := Read(b, DefaultPixels)
 	if err != nil {
 		return nil, err
 	}
 	return Pixels(m, t, buffer), nil
+}
+
+// full are the pixels of files before they are scaled.
+var full = sync.Pool{New: func() any { return new([]byte) }}
+
+// quick decodes a JPEG file that needs no turning and no other colours, without the images in between. Where the result is at most half as high
+// and wide, the file is decoded to half its size, which smooths a little more than scaling alone; otherwise the bytes are those of the long way.
+func quick(b []byte, t Target, buffer []byte) ([]byte, bool) {
+	if len(b) < 2 || b[0] != 0xff || b[1] != 0xd8 || orientation(b, "jpeg") != 1 {
+		return nil, false
+	}
+	file := full.Get().(*[]byte)
+	defer full.Put(file)
+	height, width, ok := jpeg.Size(b)
+	if !ok {
+		return nil, false
+	}
+	p, ok := jpeg.Decode(b, DefaultPixels, 2*t.Height <= height && 2*t.Width <= width, *file)
+	if !ok || t.Channels != p.Channels || t.Height == 0 || t.Width == 0 {
+		return nil, false
+	}
+	*file = p.Pixels
+	n := t.Height * t.Width * t.Channels
+	if cap(buffer) < n {
+		buffer = make([]byte, n)
+	}
+	buffer = buffer[:n]
+	if p.Height == t.Height && p.Width == t.Width {
+		copy(buffer, p.Pixels)
+	} else {
+		pixel.Scale(p.Pixels, p.Height, p.Width, p.Channels, buffer, t.Height, t.Width)
+	}
+	return buffer, true
 }
 
 // Read decodes a picture file that claims at most limit pixels, as it is meant to be seen.
@@ -106,9 +146,16 @@ func Read(b []byte, limit int64) (m image.Image, h Header, err error) {
 	if int64(h.Width) > limit/int64(h.Height) {
 		return nil, h, fmt.Errorf("%w: %d×%d, more than %d", ErrTooLarge, h.Width, h.Height, limit)
 	}
-	if h.Format == "gif" {
+	switch h.Format {
+	case "gif":
 		m, err = firstFrame(b)
-	} else {
+	case "jpeg":
+		if p, ok := jpeg.Decode(b, limit, false, nil); ok {
+			m = FromPixels(p.Pixels, Target{p.Height, p.Width, p.Channels})
+			break
+		}
+		fallthrough // of another kind, or damaged: the library's decoder says in what way
+	default:
 		m, _, err = image.Decode(bytes.NewReader(b))
 	}
 	if err != nil {

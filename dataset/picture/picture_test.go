@@ -228,3 +228,42 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// The quick way of a JPEG file gives the bytes of the long one.
+func TestQuickIsTheSame(t *testing.T) {
+	m := image.NewRGBA(image.Rect(0, 0, 90, 70))
+	for i := range m.Pix {
+		m.Pix[i] = byte(i/4%90*2 + i/3600*20) // stripes of rows over a ramp
+		if i%4 == 3 {
+			m.Pix[i] = 255
+		}
+	}
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, m, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []Target{{70, 90, 3}, {36, 40, 3}, {140, 90, 3}} {
+		got, ok := quick(b.Bytes(), target, nil)
+		long, _, err := Read(b.Bytes(), DefaultPixels)
+		if err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		if want := Pixels(long, target, nil); !bytes.Equal(got, want) {
+			t.Errorf("%v: the two ways differ", target)
+		}
+	}
+	// At half the size and below they differ by how much they smooth.
+	target := Target{30, 40, 3}
+	got, _ := quick(b.Bytes(), target, nil)
+	long, _, err := Read(b.Bytes(), DefaultPixels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for i, v := range Pixels(long, target, nil) {
+		sum += max(int(v)-int(got[i]), int(got[i])-int(v))
+	}
+	if mean := float64(sum) / float64(len(got)); mean > 2 {
+		t.Errorf("at less than half the size the ways differ by %.2f on the average", mean)
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"image/color"
 
 	"golang.org/x/image/draw"
+
+	"github.com/darkroom-dev/darkroom/dataset/pixel"
 )
 
 // FromPixels wraps (H, W, C) bytes, C being 1 or 3.
@@ -31,6 +33,11 @@ func Pixels(m image.Image, t Target, buffer []byte) []byte {
 		buffer = make([]byte, n)
 	}
 	buffer = buffer[:n]
+	if size := m.Bounds().Size(); size != bounds.Size() {
+		own := Pixels(m, Target{size.Y, size.X, t.Channels}, nil)
+		pixel.Scale(own, size.Y, size.X, t.Channels, buffer, t.Height, t.Width)
+		return buffer
+	}
 	var to draw.Image
 	if t.Channels == 1 {
 		clear(buffer)
@@ -39,11 +46,7 @@ func Pixels(m image.Image, t Target, buffer []byte) []byte {
 		to = image.NewRGBA(bounds)
 		draw.Draw(to, bounds, image.NewUniform(color.Black), image.Point{}, draw.Src)
 	}
-	if m.Bounds().Size() == bounds.Size() {
-		draw.Draw(to, bounds, m, m.Bounds().Min, draw.Over)
-	} else {
-		draw.BiLinear.Scale(to, bounds, m, m.Bounds(), draw.Over, nil)
-	}
+	draw.Draw(to, bounds, m, m.Bounds().Min, draw.Over)
 	if rgba, ok := to.(*image.RGBA); ok {
 		for i := range t.Height * t.Width {
 			copy(buffer[3*i:3*i+3], rgba.Pix[4*i:])

@@ -70,7 +70,6 @@ static void histogram(const uint8_t *src, size_t pixels, int c, uint32_t *counts
 }
 
 // Pixels are worked on in blocks, each channel in an array of its own.
-#define BLOCK 64
 
 static inline void take(const uint8_t *restrict src, int n, int32_t *restrict r, int32_t *restrict g, int32_t *restrict b) {
 	for (int i = 0; i < n; i++) {

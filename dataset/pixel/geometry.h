@@ -1,5 +1,7 @@
 // Kernels that move pixels.
 
+#define BLOCK 64 // values or pixels that are worked on together
+
 typedef uint8_t v16 __attribute__((vector_size(16)));
 
 static void mirror(const uint8_t *src, uint8_t *dst, int h, int w, int c) {
@@ -47,6 +49,59 @@ static void resize(const uint8_t *src, int sw, int c, uint8_t *dst, int dh, int 
 		for (; x < dw; x++)
 			for (int k = 0; k < c; k++)
 				dst[x * c + k] = (row[xs[x] + k] * xw[2 * x] + row[xs[x] + c + k] * xw[2 * x + 1] + (1 << 20)) >> 21;
+	}
+}
+
+// scale weighs, for each pixel of the result, ny rows from ys[y] on and, in these, nx pixels from xs[x] on, an even number. Weights sum up to
+// 1/16384. The rows become one of 15-bit values first.
+static void scale(const uint8_t *src, int sw, int c, uint8_t *dst, int dh, int dw, const int32_t *xs, const int16_t *xw, int nx, const int32_t *ys, const int16_t *yw, int ny,
+                  int16_t *restrict row) {
+	int n = sw * c;
+	int32_t sums[BLOCK];
+	for (int y = 0; y < dh; y++, dst += dw * c) {
+		const uint8_t *from = src + (size_t)ys[y] * n;
+		for (int at = 0; at < n; at += BLOCK) {
+			int m = least(BLOCK, n - at);
+			for (int i = 0; i < BLOCK; i++)
+				sums[i] = 64;
+			for (int k = 0; k < ny; k++) {
+				const uint8_t *restrict p = from + (size_t)k * n + at;
+				int32_t w = yw[y * ny + k];
+				if (m == BLOCK)
+					for (int i = 0; i < BLOCK; i++)
+						sums[i] += p[i] * w;
+				else
+					for (int i = 0; i < m; i++)
+						sums[i] += p[i] * w;
+			}
+			for (int i = 0; i < m; i++)
+				row[at + i] = (int16_t)(sums[i] >> 7);
+		}
+		int x = 0;
+#if defined(__SSE4_1__)
+		if (c == 3) {
+			const __m128i pairs = _mm_setr_epi8(0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11, -1, -1, -1, -1), half = _mm_set1_epi32(1 << 20);
+			const __m128i pack = _mm_setr_epi8(0, 4, 8, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+			for (; x < dw - 1; x++) {
+				const int16_t *p = row + xs[x] * 3, *w = xw + x * nx;
+				__m128i sum = half;
+				for (int k = 0; k < nx; k += 2, p += 6) {
+					int32_t pair;
+					memcpy(&pair, w + k, 4);
+					sum = _mm_add_epi32(sum, _mm_madd_epi16(_mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)p), pairs), _mm_set1_epi32(pair)));
+				}
+				int32_t out = _mm_cvtsi128_si32(_mm_shuffle_epi8(_mm_srai_epi32(sum, 21), pack));
+				memcpy(dst + 3 * x, &out, 4);
+			}
+		}
+#endif
+		for (; x < dw; x++)
+			for (int ch = 0; ch < c; ch++) {
+				int32_t sum = 1 << 20;
+				for (int k = 0; k < nx; k++)
+					sum += row[(xs[x] + k) * c + ch] * xw[x * nx + k];
+				dst[x * c + ch] = (uint8_t)(sum >> 21);
+			}
 	}
 }
 

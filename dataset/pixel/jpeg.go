@@ -78,3 +78,54 @@ func quantise(plane, out []int16, h, w int, table []uint16) {
 	}
 	C.dp_quantise(class, short(plane), short(out), C.int(h), C.int(w), (*C.uint16_t)(&table[0]))
 }
+
+// FromYCC turns planes of samples around 0, the luma's stride wide and the chroma's as many times narrower and lower as the factors (1 or 2) say,
+// into (h, w) RGB pixels. Chroma is interpolated, three quarters of the nearer sample and one of the farther along each axis, as libjpeg does.
+func FromYCC(y, cb, cr []int16, dst []byte, h, w, stride, across, down int) {
+	need(dst, h*w*3)
+	need(y, (h-1)*stride+w)
+	if across == 2 && down == 2 {
+		if class == nil {
+			plainFromYCC(y, cb, cr, dst, h, w, stride)
+			return
+		}
+		C.dp_from_ycc(class, short(y), short(cb), short(cr), bytesOf(dst), C.int(h), C.int(w), C.int(stride), short(make([]int16, 5*stride)))
+		return
+	}
+	n, half := (w+across-1)/across, stride/across
+	b, r := make([]int, w+1), make([]int, w+1)
+	for row := range h {
+		wider(cb[row*half:][:n], b, across)
+		wider(cr[row*half:][:n], r, across)
+		for x := range w {
+			luma, to := int(y[row*stride+x])+128, dst[(row*w+x)*3:]
+			to[0] = clip(luma + (91881*r[x]+32768)>>16)
+			to[1] = clip(luma + (-22554*b[x]-46802*r[x]+32768)>>16)
+			to[2] = clip(luma + (116130*b[x]+32768)>>16)
+		}
+	}
+}
+
+// wider copies a row of chroma, or doubles it.
+func wider(from []int16, to []int, across int) {
+	if across == 1 {
+		for x, v := range from {
+			to[x] = int(v)
+		}
+		return
+	}
+	n := len(from)
+	for x, v := range from {
+		left, right := int(v), int(v)
+		if x > 0 {
+			left = (3*int(v) + int(from[x-1]) + 1) >> 2
+		}
+		if x < n-1 {
+			right = (3*int(v) + int(from[x+1]) + 2) >> 2
+		}
+		to[2*x] = left
+		if 2*x+1 < len(to) {
+			to[2*x+1] = right
+		}
+	}
+}

@@ -10,6 +10,8 @@
 	K(mirror, (const uint8_t *src, uint8_t *dst, int h, int w, int c), (src, dst, h, w, c)) \
 	K(resize, (const uint8_t *src, int sw, int c, uint8_t *dst, int dh, int dw, int first, int last, const int32_t *xs, const int16_t *xw, \
 	           const int32_t *ys, const int16_t *yw, int16_t *row), (src, sw, c, dst, dh, dw, first, last, xs, xw, ys, yw, row)) \
+	K(scale, (const uint8_t *src, int sw, int c, uint8_t *dst, int dh, int dw, const int32_t *xs, const int16_t *xw, int nx, const int32_t *ys, const int16_t *yw, int ny, \
+	          int16_t *row), (src, sw, c, dst, dh, dw, xs, xw, nx, ys, yw, ny, row)) \
 	K(warp, (const uint8_t *src, int h, int w, int c, uint8_t *dst, int dh, int dw, const double *m, int border, const uint8_t *fill, int32_t *scratch), \
 	  (src, h, w, c, dst, dh, dw, m, border, fill, scratch)) \
 	K(remap, (const uint8_t *src, int h, int w, int c, uint8_t *dst, const float *dx, const float *dy, int border, const uint8_t *fill, int32_t *scratch), \

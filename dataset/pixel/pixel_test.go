@@ -126,6 +126,13 @@ func calls() []call {
 			}})
 		}
 	}
+	for _, size := range [][2]int{{7, 9}, {90, 130}, {3, 1}, {1, 200}} {
+		list = append(list, call{fmt.Sprint("scale ", size), 0, func(src []byte, h, w, c int) []byte {
+			dst := make([]byte, size[0]*size[1]*c)
+			Scale(src, h, w, c, dst, size[0], size[1])
+			return dst
+		}})
+	}
 	for _, count := range []int{5, 16} {
 		list = append(list, call{fmt.Sprint("batch ", count), 0, func(_ []byte, h, w, c int) []byte {
 			dst := make([]float32, 19*h*w*c)
@@ -198,5 +205,40 @@ func BenchmarkKernels(b *testing.B) {
 				k.run(src, 224, 224, c)
 			}
 		})
+	}
+}
+
+// Scaling keeps an even picture even, does not move a ramp, and takes the mean where it shrinks.
+func TestScale(t *testing.T) {
+	even := bytes.Repeat([]byte{200}, 40*30)
+	for _, size := range [][2]int{{13, 17}, {80, 90}, {1, 1}} {
+		dst := make([]byte, size[0]*size[1])
+		Scale(even, 40, 30, 1, dst, size[0], size[1])
+		for i, v := range dst {
+			if v != 200 {
+				t.Fatalf("%v: pixel %d of an even picture is %d", size, i, v)
+			}
+		}
+	}
+	ramp := make([]byte, 64)
+	for i := range ramp {
+		ramp[i] = byte(4*i + 2)
+	}
+	dst := make([]byte, 16)
+	Scale(ramp, 1, 64, 1, dst, 1, 16)
+	for i := 1; i < 15; i++ { // a pixel of the result covers four
+		if want := 16*i + 8; int(dst[i]) < want-1 || int(dst[i]) > want+1 {
+			t.Errorf("pixel %d of the ramp is %d, not %d", i, dst[i], want)
+		}
+	}
+	stripes := make([]byte, 256)
+	for i := range stripes {
+		stripes[i] = byte(i % 2 * 255)
+	}
+	Scale(stripes, 1, 256, 1, dst, 1, 16)
+	for _, v := range dst {
+		if v < 120 || v > 135 {
+			t.Fatalf("stripes become %v", dst)
+		}
 	}
 }

@@ -26,6 +26,28 @@ func plainResize(src []byte, sw, c int, dst []byte, dh, dw, first, last int, x a
 	}
 }
 
+func plainScale(src []byte, sw, c int, dst []byte, dh, dw int, x, y spread, row []int16) {
+	n := sw * c
+	for r := range dh {
+		for i := range n {
+			sum := int32(64)
+			for k := range y.count {
+				sum += int32(src[(int(y.at[r])+k)*n+i]) * int32(y.weight[r*y.count+k])
+			}
+			row[i] = int16(sum >> 7)
+		}
+		for i := range dw {
+			for ch := range c {
+				sum := int32(1 << 20)
+				for k := range x.count {
+					sum += int32(row[(int(x.at[i])+k)*c+ch]) * int32(x.weight[i*x.count+k])
+				}
+				dst[(r*dw+i)*c+ch] = byte(sum >> 21)
+			}
+		}
+	}
+}
+
 const (
 	fine = 7 // bits of a position below a pixel
 	one  = 1 << fine
