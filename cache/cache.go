@@ -65,7 +65,7 @@ func Open(dir string) (*Cache, error) {
 }
 
 // parts are the folders of a cache, blobs first: its presence says that the cache is ours.
-var parts = []string{"blobs", "records", "experiments", "runs", "leases", "scratch", "tmp", "quarantine"}
+var parts = []string{"blobs", "records", "experiments", "runs", "leases", "scratch", "tmp", "quarantine", "sources"}
 
 // complete makes the folders again that somebody removed to make room, or that a copy left out because they were empty:
 // what was in them is made anew when it is needed.

@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/darkroom-dev/darkroom/artifact"
@@ -20,8 +20,8 @@ type Source struct {
 	Path string
 	Ref  artifact.Ref // of type file or folder
 
-	tree   artifact.Tree
-	stamps map[string]stamp // by path relative to Path; "" for a file
+	files int
+	tree  func() (artifact.Tree, error) // of a folder; it may have to be made
 }
 
 // HashSource digests the file or folder at path. Files that are as they were when they were last digested are not
@@ -35,66 +35,106 @@ func (c *Cache) HashSource(path string) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("digesting the source: %w", err)
 	}
-	s := &Source{Path: path, stamps: map[string]stamp{}}
 	if !info.IsDir() {
 		if !info.Mode().IsRegular() {
 			return nil, fmt.Errorf("the source %s is not a file or folder", path)
 		}
-		e, st, err := c.hashOne(path)
+		e, _, err := c.hashOne(path)
 		if err != nil {
 			return nil, err
 		}
-		s.stamps[""] = st
-		s.Ref = artifact.Ref{Type: artifact.File, Digest: e.Digest, Size: e.Size}
-		return s, nil
+		return &Source{Path: path, Ref: artifact.Ref{Type: artifact.File, Digest: e.Digest, Size: e.Size}, files: 1}, nil
 	}
 	if rel, err := filepath.Rel(path, c.dir); err == nil && filepath.IsLocal(rel) && !strings.Contains("/"+filepath.ToSlash(rel)+"/", "/"+artifact.CacheFolder+"/") {
 		return nil, fmt.Errorf("the source %s holds the cache, %s, so it would change with each run; name the cache's folder %s, which sources leave out, or put it elsewhere", path, c.dir, artifact.CacheFolder)
 	}
-	var rels []string
-	var executable []bool
-	err = artifact.Walk(path, func(rel string, info fs.FileInfo) error {
-		rels, executable = append(rels, rel), append(executable, info.Mode()&0o111 != 0)
-		return nil
-	})
+	s, err := c.hashFolder(path)
 	if err != nil {
 		return nil, fmt.Errorf("digesting the source %s: %w", path, err)
 	}
-	entries, stamps, err := c.hashMany(path, rels)
-	if err != nil {
-		return nil, err
-	}
-	for i := range entries {
-		entries[i].Path, entries[i].Executable = rels[i], executable[i]
-		s.stamps[rels[i]] = stamps[i]
-	}
-	if s.tree, err = artifact.NewTree(entries); err != nil {
-		return nil, fmt.Errorf("digesting the source %s: %w", path, err)
-	}
-	s.Ref = s.tree.Ref(artifact.Folder)
 	return s, nil
 }
 
-// hashMany digests files side by side, in order of the result.
-func (c *Cache) hashMany(dir string, rels []string) ([]artifact.Entry, []stamp, error) {
-	entries := make([]artifact.Entry, len(rels))
-	stamps := make([]stamp, len(rels))
-	errs := make([]error, len(rels))
+// hashFolder digests a folder, and reads only those of its files that are not as they were when it was last digested.
+func (c *Cache) hashFolder(path string) (*Source, error) {
+	begin := time.Now()
+	now, err := scanFolder(path)
+	if err != nil {
+		return nil, err
+	}
+	state := now.state()
+	s := &Source{Path: path, files: now.count()}
+	if head, ok := c.snapshotHead(path); ok && head.state == state {
+		s.Ref = head.ref
+		s.tree = sync.OnceValues(func() (artifact.Tree, error) {
+			// The files of the snapshot are those of the state, for both are written together.
+			t, err := treeOf(c.snapshotFiles(path))
+			if err == nil && t.Ref(artifact.Folder) != s.Ref {
+				err = fmt.Errorf("the source %s has changed", path)
+			}
+			return t, err
+		})
+		return s, nil
+	}
+	files := now.sorted()
+	unknown := known(files, c.snapshotFiles(path))
+	if err := c.hashMany(path, files, unknown); err != nil {
+		return nil, err
+	}
+	t, err := treeOf(files)
+	if err != nil {
+		return nil, err
+	}
+	s.Ref, s.tree = t.Ref(artifact.Folder), func() (artifact.Tree, error) { return t, nil }
+	snap := &snapshot{ref: s.Ref, files: files}
+	if now.settled(begin) {
+		snap.state = state
+	}
+	forget(files, unknown, begin)
+	c.remember(path, snap)
+	return s, nil
+}
+
+func treeOf(files []scanned) (artifact.Tree, error) {
+	entries := make([]artifact.Entry, len(files))
+	for i, f := range files {
+		entries[i] = artifact.Entry{Path: f.path, Digest: f.digest, Size: f.Size, Executable: f.executable}
+	}
+	return artifact.NewTree(entries)
+}
+
+// hashMany digests those of the files that are unknown, side by side.
+func (c *Cache) hashMany(dir string, files []scanned, unknown []int) error {
+	errs := make([]error, len(unknown))
 	var wg sync.WaitGroup
-	next := make(chan int)
+	var next atomic.Int64
 	for range max(2, runtime.GOMAXPROCS(0)) {
 		wg.Go(func() {
-			for i := range next {
-				entries[i], stamps[i], errs[i] = c.hashOne(filepath.Join(dir, filepath.FromSlash(rels[i])))
+			for {
+				k := int(next.Add(1)) - 1
+				if k >= len(unknown) {
+					return
+				}
+				f := &files[unknown[k]]
+				f.digest, errs[k] = hashUnchanged(filepath.Join(dir, filepath.FromSlash(f.path)), f.stamp)
 			}
 		})
 	}
-	for i := range rels {
-		next <- i
-	}
-	close(next)
 	wg.Wait()
-	return entries, stamps, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// hashUnchanged digests a file that must have the stamp before and after.
+func hashUnchanged(path string, before stamp) (artifact.Digest, error) {
+	d, n, err := artifact.DigestFile(path)
+	if err != nil {
+		return "", err
+	}
+	after, err := stampOf(path)
+	if err != nil || after != before || n != before.Size {
+		return "", fmt.Errorf("the source %s changed while it was being read", path)
+	}
+	return d, nil
 }
 
 // seen is what the stat cache holds of a file.
@@ -114,19 +154,15 @@ func (c *Cache) hashOne(path string) (artifact.Entry, stamp, error) {
 	if v := c.index.get("source/" + path); v != nil && json.Unmarshal(v, &known) == nil && known.Stamp == before && known.Digest.Valid() {
 		return artifact.Entry{Digest: known.Digest, Size: before.Size}, before, nil
 	}
-	d, n, err := artifact.DigestFile(path)
+	d, err := hashUnchanged(path, before)
 	if err != nil {
 		return artifact.Entry{}, before, fmt.Errorf("digesting the source: %w", err)
-	}
-	after, err := stampOf(path)
-	if err != nil || after != before || n != before.Size {
-		return artifact.Entry{}, before, fmt.Errorf("the source %s changed while it was being read", path)
 	}
 	if before.settled(begin) {
 		b, _ := json.Marshal(seen{before, d}) // plain numbers and texts
 		c.index.put("source/"+path, b)
 	}
-	return artifact.Entry{Digest: d, Size: n}, before, nil
+	return artifact.Entry{Digest: d, Size: before.Size}, before, nil
 }
 
 // Unchanged reports whether the source is still as it was digested, by looking at its files' stamps; files whose
@@ -145,17 +181,21 @@ func (c *Cache) StoreSource(s *Source) error {
 	if !s.Ref.Tree {
 		return c.storeFile(s.Path, s.Ref.Digest, s.Ref.Size)
 	}
-	for _, e := range s.tree.Entries() {
+	tree, err := s.tree()
+	if err != nil {
+		return fmt.Errorf("storing the source: %w", err)
+	}
+	for _, e := range tree.Entries() {
 		if err := c.storeFile(filepath.Join(s.Path, filepath.FromSlash(e.Path)), e.Digest, e.Size); err != nil {
 			return err
 		}
 	}
-	_, err := c.PutBytes(s.tree.Text(), artifact.File)
+	_, err = c.PutBytes(tree.Text(), artifact.File)
 	return err
 }
 
 // Files returns the number of files of the source.
-func (s *Source) Files() int { return len(s.stamps) }
+func (s *Source) Files() int { return s.files }
 
 func (c *Cache) storeFile(path string, d artifact.Digest, size int64) error {
 	if c.check(d, size) == nil {

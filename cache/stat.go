@@ -32,7 +32,7 @@ func (c *Cache) Stat() (*Stat, error) {
 		use *Usage
 	}{
 		{"blobs", &s.Blobs}, {"records", &s.Records}, {"experiments", &s.Experiments}, {"runs", &s.Runs},
-		{"scratch", &s.Scratch}, {"tmp", &s.Temporary}, {"quarantine", &s.Quarantine}, {"index", &s.Index},
+		{"scratch", &s.Scratch}, {"tmp", &s.Temporary}, {"quarantine", &s.Quarantine}, {"index", &s.Index}, {"sources", &s.Index},
 	} {
 		files, err := c.files(part.dir)
 		if err != nil {
