@@ -41,7 +41,7 @@ func list(path string, o Options) (source, error) {
 		return s, err
 	}
 	s = source{entries: map[string]entry{}}
-	if err := s.addFile(filepath.Base(path), path); err != nil {
+	if err := s.addFile(filepath.Base(path), path, info.Size()); err != nil {
 		return s, err
 	}
 	return s.sorted(), nil
@@ -49,8 +49,8 @@ func list(path string, o Options) (source, error) {
 
 func listFolder(root string) (source, error) {
 	s := source{entries: map[string]entry{}}
-	err := artifact.Walk(root, func(rel string, _ os.FileInfo) error {
-		return s.addFile(rel, filepath.Join(root, filepath.FromSlash(rel)))
+	err := artifact.Walk(root, func(rel string, info os.FileInfo) error {
+		return s.addFile(rel, filepath.Join(root, filepath.FromSlash(rel)), info.Size())
 	})
 	if err != nil {
 		return s, fmt.Errorf("reading the source: %w", err)
@@ -59,12 +59,8 @@ func listFolder(root string) (source, error) {
 }
 
 // addFile adds a file of the file system. Beside a plain file its compressed form is left out.
-func (s *source) addFile(rel, at string) error {
-	info, err := os.Stat(at)
-	if err != nil {
-		return err
-	}
-	e := entry{stored: rel, size: info.Size(), open: func() (io.ReadCloser, error) { return os.Open(at) }}
+func (s *source) addFile(rel, at string, size int64) error {
+	e := entry{stored: rel, size: size, open: func() (io.ReadCloser, error) { return os.Open(at) }}
 	if plain, ok := expandedName(rel); ok {
 		return s.add(plain, e.expanded())
 	}

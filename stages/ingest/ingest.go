@@ -206,7 +206,7 @@ func (g *ingest) listed(job *stages.Job, c *collection, found []importer.Finding
 	for _, f := range found {
 		if f.Kind.Level == importer.Error {
 			if g.onError == "fail" {
-				return stages.Problemf("source", strings.TrimSuffix(f.Kind.Text, "s"), "%s: %s. Mend or remove it, or write on_error = \"skip\" to leave out and list what cannot be used.", capital(f.Record), f.Detail)
+				return stages.Problemf("source", strings.TrimSuffix(f.Kind.Text, "s"), "%q: %s. Mend or remove it, or write on_error = \"skip\" to leave out and list what cannot be used.", f.Record, f.Detail)
 			}
 			c.skipped++
 		}
