@@ -12,8 +12,7 @@ import (
 func init() {
 	register([]string{"Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"}, arithmetic)
 	register([]string{"Where"}, where)
-	// Dropout is the identity in training too: models that darkroom makes have none, and a mask would need randomness inside the step.
-	register([]string{"Identity", "Dropout"}, identity)
+	register([]string{"Identity"}, identity)
 	register([]string{"Cast"}, cast)
 }
 

@@ -80,9 +80,9 @@ func lossOf(t *testing.T, m *onnx.Model, p *plan, batch int, labels []int32) fun
 		if err != nil {
 			return err
 		}
-		terms := CrossEntropy{Smoothing: 0.1}.terms(logits, graph.Const(g, labels))
-		gradients := l.gradients(terms.gradient)
-		outputs := []*graph.Node{terms.mean}
+		terms := CrossEntropy{Targets: Targets{Smoothing: 0.1}}.terms(logits, map[string]*graph.Node{LabelsInput: graph.Const(g, labels)})
+		gradients := l.gradients(terms.Output)
+		outputs := []*graph.Node{terms.Loss}
 		for _, w := range p.parameters {
 			outputs = append(outputs, gradients[w.name])
 		}

@@ -64,6 +64,10 @@ type lowering struct {
 	tape                               []record
 	places                             int
 	updates                            map[string]*graph.Node // by name of a statistic: its value after this step
+	plan                               *plan
+	// newMask gives the mask of dropout number place; nil: nothing is dropped.
+	newMask func(place int, rate float64, dims []int) (*graph.Node, error)
+	masks   int // so far
 }
 
 // record is how the gradient of one operator's output flows to its inputs. They are places in the tape.
@@ -77,7 +81,13 @@ type record struct {
 // lower walks the graph for the images (C, H, W, N) and returns its output, (classes, N) for a classifier. weights holds a node for each parameter
 // and statistic of the plan; all other initializers become constants.
 func lower(model *onnx.Model, images *graph.Node, weights map[string]*graph.Node, p *plan, training bool) (*lowering, *graph.Node, error) {
-	l := &lowering{g: images.Graph(), model: model, training: training, dtype: images.DType(), batch: images.Shape().Dimensions[3],
+	return lowerDropping(model, images, weights, p, training, nil)
+}
+
+// lowerDropping is lower with masks for what is dropped in training.
+func lowerDropping(model *onnx.Model, images *graph.Node, weights map[string]*graph.Node, p *plan, training bool,
+	newMask func(place int, rate float64, dims []int) (*graph.Node, error)) (*lowering, *graph.Node, error) {
+	l := &lowering{g: images.Graph(), model: model, plan: p, newMask: newMask, training: training, dtype: images.DType(), batch: images.Shape().Dimensions[3],
 		values: map[string]value{}, known: map[string]constant{}, canonical: map[int]canonical{}, updates: map[string]*graph.Node{}}
 	can := images.Graph().Backend().Capabilities().Operations
 	l.fusedPool = can[compute.OpTypeReduceWindow] && can[compute.OpTypeSelectAndScatterMax] && l.dtype == dtypes.Float32
@@ -102,7 +112,11 @@ func lower(model *onnx.Model, images *graph.Node, weights map[string]*graph.Node
 		if lowerNode == nil {
 			return nil, nil, fmt.Errorf("%s: its inputs do not follow from the model and the size of the images", onnx.NodeText(n))
 		}
-		if err := lowerNode(l, n); err != nil {
+		use, err := l.dropped(n)
+		if err == nil {
+			err = lowerNode(l, use)
+		}
+		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", onnx.NodeText(n), err)
 		}
 	}

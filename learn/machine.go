@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute/dtypes"
@@ -31,6 +32,8 @@ type Machine struct {
 	programs map[string]*program
 	metrics  []string // names of the objective's metrics, known when it is built
 	updates  int      // of the weights so far
+	momentum float64  // that the schedule wants; 0: the optimizer's own
+	masks    []mask   // of dropout, in the order in which the lowering meets them
 }
 
 // MachineOptions say what a Machine computes.
@@ -45,6 +48,39 @@ type MachineOptions struct {
 	// Objective is what Step makes small; nil: it is only possible to apply the model and to pull gradients that are given.
 	Objective Objective
 	Optimizer Optimizer // nil: plain SGD
+	// Clip bounds the gradient of a batch before the optimizer has it.
+	Clip Clip
+	// Average is kept of the weights and statistics, for applying the model and for Trained.
+	Average Average
+	// Scales multiply the learning rate of parameters by name; 1 where there is none.
+	Scales map[string]float64
+	// Frozen are parameters that stay as they are, by name. What lies before the first trained parameter is not differentiated.
+	Frozen map[string]bool
+	// FrozenStatistics says that a normalisation whose scale and shift are both frozen normalises by its running statistics, which stay as they are.
+	FrozenStatistics bool
+	// Seed and the number of the step decide what dropout leaves out.
+	Seed uint64
+	Drop Drop
+}
+
+// Clip bounds a gradient.
+type Clip struct {
+	Norm  float64 // of all parameters together: a larger one is scaled down to it; 0: not
+	Value float64 // of each number; 0: not
+}
+
+// Average is an exponential moving average of the weights: average ← decay·average + (1-decay)·weight after each step.
+type Average struct {
+	Decay float64 // 0 < d < 1; 0: none is kept
+	// Rising says that the decay of step t, counted from 1, is at most (1+t)/(10+t), so that a short training is not an average of its start.
+	Rising bool
+}
+
+func (a Average) at(t int) float64 {
+	if a.Rising {
+		return math.Min(a.Decay, (1+float64(t))/(10+float64(t)))
+	}
+	return a.Decay
 }
 
 type slotKind int
@@ -53,6 +89,7 @@ const (
 	parameterSlot slotKind = iota
 	momentSlot
 	statisticSlot
+	averageSlot
 	scaleSlot // see scaling.go
 	gradientSlot
 )
@@ -75,6 +112,10 @@ func NewMachine(o MachineOptions) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.frozen, p.frozenStatistics, p.drop = o.Frozen, o.FrozenStatistics, o.Drop
+	if err := p.planDrop(o.Model); err != nil {
+		return nil, err
+	}
 	return newMachine(o, p)
 }
 
@@ -92,7 +133,7 @@ func newMachine(o MachineOptions, p *plan) (*Machine, error) {
 	}
 	for _, s := range m.layout() {
 		var data []float32
-		if s.kind == parameterSlot || s.kind == statisticSlot {
+		if s.kind != momentSlot {
 			t, _ := o.Model.Tensor(s.name)
 			data = t.Data
 		}
@@ -114,13 +155,18 @@ func (m *Machine) layout() []slot {
 	for _, p := range m.plan.parameters {
 		list = append(list, slot{slotKey{parameterSlot, p.name, 0}, p.dims})
 	}
-	for n := range m.o.Optimizer.moments() {
-		for _, p := range m.plan.parameters {
+	for _, p := range m.plan.parameters {
+		for n := range m.o.Optimizer.moments(p) {
 			list = append(list, slot{slotKey{momentSlot, p.name, n}, p.dims})
 		}
 	}
 	for _, s := range m.plan.statistics {
 		list = append(list, slot{slotKey{statisticSlot, s.name, 0}, s.dims})
+	}
+	if m.o.Average.Decay > 0 {
+		for _, w := range append(slices.Clone(m.plan.parameters), m.plan.statistics...) {
+			list = append(list, slot{slotKey{averageSlot, w.name, 0}, w.dims})
+		}
 	}
 	if m.scaled() {
 		list = append(list, slot{scaleKey, []int{3}})
@@ -272,6 +318,9 @@ func (m *Machine) Pull(b *Batch, gradients map[string][]float32) error {
 	if err != nil {
 		return err
 	}
+	if err := m.loadMasks(b.Pass); err != nil {
+		return err
+	}
 	if err := m.loadImages(b.Images, len(b.Indexes), 0); err != nil {
 		return err
 	}
@@ -333,6 +382,11 @@ func (m *Machine) Values(b *Batch, training bool, names ...string) (map[string][
 	n := len(b.Indexes)
 	if training && n != m.microBatch() {
 		return nil, fmt.Errorf("a batch of %d images in training mode, where a micro-batch is of %d", n, m.microBatch())
+	}
+	if training {
+		if err := m.loadMasks(b.Pass); err != nil {
+			return nil, err
+		}
 	}
 	if err := m.loadImages(b.Images, n, 0); err != nil {
 		return nil, err
@@ -451,11 +505,11 @@ func (m *Machine) Restore(s Snapshot) error {
 	return nil
 }
 
-// Trained returns a copy of the model with the weights of a snapshot.
+// Trained returns a copy of the model with the weights of a snapshot, or their average where one is kept.
 func (m *Machine) Trained(s Snapshot) (*onnx.Model, error) {
 	c := m.o.Model.Clone()
 	for i, slot := range m.slots[:m.kept] {
-		if slot.kind != parameterSlot && slot.kind != statisticSlot {
+		if slot.kind == momentSlot || slot.kind == scaleSlot || slot.kind != averageSlot && m.o.Average.Decay > 0 {
 			continue
 		}
 		if err := c.SetTensor(slot.name, s.tensors[i]); err != nil {
@@ -546,8 +600,8 @@ func (m *Machine) outcome(numbers []float64) Outcome {
 
 // knobs sets the numbers of an update that change from step to step.
 func (m *Machine) knobs(rate float64) error {
-	list := []float32{float32(rate)}
-	for _, k := range m.o.Optimizer.knobs(m.updates + 1) {
+	list := []float32{float32(rate), float32(m.o.Average.at(m.updates + 1))}
+	for _, k := range m.o.Optimizer.knobs(m.updates+1, m.momentum) {
 		list = append(list, float32(k))
 	}
 	return m.feeds[knobsFeed].setFloats(list)

@@ -31,10 +31,12 @@ func batchNormalization(l *lowering, n *protos.NodeProto) error {
 	scale, shift, mean, variance := column(in[1]), column(in[2]), column(in[3]), column(in[4])
 	epsilon, momentum := onnx.Float(n, "epsilon", 1e-5), onnx.Float(n, "momentum", 0.9)
 	rows := graph.Reshape(x.node, c, -1) // (C, H·W·N)
-	if !l.training {
+	if keeps := l.keepsStatistics(n); !l.training || keeps {
 		factor := graph.Mul(scale, reciprocalRoot(variance, epsilon))
 		y := graph.Add(graph.Mul(rows, factor), graph.Sub(shift, graph.Mul(mean, factor)))
-		l.set(n, graph.Reshape(y, d...), n.Input[:3], nil)
+		l.set(n, graph.Reshape(y, d...), n.Input[:1], func(v *graph.Node) []*graph.Node {
+			return []*graph.Node{graph.Reshape(graph.Mul(graph.Reshape(v, c, -1), factor), d...)}
+		})
 		return nil
 	}
 	if l.fusedNorm {
@@ -66,6 +68,11 @@ func batchNormalization(l *lowering, n *protos.NodeProto) error {
 		return []*graph.Node{graph.Reshape(gx, d...), graph.Reshape(gScale, c), graph.Reshape(sum, c)}
 	})
 	return nil
+}
+
+// keepsStatistics reports whether a batch normalisation is frozen whole: it normalises by its running statistics in training too.
+func (l *lowering) keepsStatistics(n *protos.NodeProto) bool {
+	return l.plan.frozenStatistics && !l.values[n.Input[1]].trained && !l.values[n.Input[2]].trained
 }
 
 // reciprocalRoot returns 1/√(v+epsilon).

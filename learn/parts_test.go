@@ -24,12 +24,12 @@ func TestSchedules(t *testing.T) {
 		want float64
 	}{
 		{Schedule{}, 0, 0.4}, {Schedule{}, 99, 0.4},
-		{Schedule{Cosine: true}, 0, 0.4}, {Schedule{Cosine: true}, 50, 0.2}, {Schedule{Cosine: true}, 100, 0},
-		{Schedule{Cosine: true, Final: 0.5}, 100, 0.2},
+		{Schedule{Shape: Cosine{}}, 0, 0.4}, {Schedule{Shape: Cosine{}}, 50, 0.2}, {Schedule{Shape: Cosine{}}, 100, 0},
+		{Schedule{Shape: Cosine{Final: 0.5}}, 100, 0.2},
 		{Schedule{Warmup: 0.3}, 0, 0.1}, {Schedule{Warmup: 0.3}, 2, 0.3}, {Schedule{Warmup: 0.3}, 3, 0.4},
-		{Schedule{Cosine: true, Warmup: 2}, 60, 0.2}, // half way between the end of the warm-up, 20, and the end
+		{Schedule{Shape: Cosine{}, Warmup: 2}, 60, 0.2}, // half way between the end of the warm-up, 20, and the end
 	} {
-		if got := c.s.rate(0.4, c.step, 100, 10); math.Abs(got-c.want) > 1e-12 {
+		if got := c.s.At(0.4, c.step, 100, 10); math.Abs(got-c.want) > 1e-12 {
 			t.Errorf("%+v at step %d: %g, want %g", c.s, c.step, got, c.want)
 		}
 	}
@@ -83,7 +83,7 @@ func descend(t *testing.T, o SGD, p weight) []float64 {
 		w, v := graph.Const(g, []float64{1}), graph.Const(g, []float64{0})
 		for _, gradient := range []float64{1, -2, 0.5} {
 			var moments []*graph.Node
-			w, moments = o.update(variable{weight: p, value: w, gradient: graph.Const(g, []float64{gradient}), moments: []*graph.Node{v}, rate: graph.Const(g, 0.1)})
+			w, moments = o.update(variable{weight: p, value: w, gradient: graph.Const(g, []float64{gradient}), moments: []*graph.Node{v}, rate: graph.Const(g, 0.1), knobs: []*graph.Node{graph.Const(g, o.Momentum)}})
 			if len(moments) > 0 {
 				v = moments[0]
 			}
@@ -117,9 +117,10 @@ func TestCrossEntropyByHand(t *testing.T) {
 	g := graph.NewGraph(backend, "loss")
 	err = build(func() error {
 		logits := graph.Const(g, [][]float64{{0, 1000}, {math.Log(3), 0}}) // (classes, N): probabilities 1/4 and 3/4, and 1 and 0
-		terms := CrossEntropy{}.terms(logits, graph.Const(g, []int32{1, 0}))
-		smooth := CrossEntropy{Smoothing: 0.5}.terms(logits, graph.Const(g, []int32{1, 0}))
-		return g.Compile(terms.mean, terms.correct, terms.gradient, graph.Reshape(smooth.mean))
+		labels := map[string]*graph.Node{LabelsInput: graph.Const(g, []int32{1, 0})}
+		terms := CrossEntropy{}.terms(logits, labels)
+		smooth := CrossEntropy{Targets: Targets{Smoothing: 0.5}}.terms(logits, labels)
+		return g.Compile(terms.Loss, terms.Metrics[0].Total, terms.Output, graph.Reshape(smooth.Loss))
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,12 @@ type plan struct {
 	statistics []weight
 	role       map[string]role
 	frozen     map[string]bool // parameters that stay as they are
+	// frozenStatistics says that a normalisation whose scale and shift are frozen uses its running statistics in training too.
+	frozenStatistics bool
+	drop             Drop
+	headNode         *protos.NodeProto // the product that gives the classifier's output; nil: not found
+	dropsHead        bool              // its features are dropped
+	branches         map[string]branch // residual branches that are dropped, by the output of their Add
 }
 
 // weight is an initializer that changes in training.
@@ -24,6 +30,7 @@ type weight struct {
 	dims []int
 	// decay says that it is a kernel or a matrix. Biases, scales, shifts, position embeddings and class tokens are not decayed by default.
 	decay bool
+	head  bool // of the classifier itself: the last product before the output
 }
 
 type role int
@@ -103,9 +110,11 @@ func makePlan(m *onnx.Model) (*plan, error) {
 			flows[name] = out
 		}
 	}
+	var head map[string]bool
+	p.headNode, head = findHead(m, flows)
 	for _, t := range m.Graph().Initializer {
 		tensor, _ := m.Tensor(t.Name)
-		w := weight{t.Name, tensor.Dims, len(tensor.Dims) > 1 && multiplied[t.Name]}
+		w := weight{name: t.Name, dims: tensor.Dims, decay: len(tensor.Dims) > 1 && multiplied[t.Name], head: head[t.Name]}
 		switch p.role[t.Name] {
 		case parameterRole:
 			p.parameters = append(p.parameters, w)
@@ -117,6 +126,45 @@ func makePlan(m *onnx.Model) (*plan, error) {
 		return nil, fmt.Errorf("the model has no weights that its output depends on, so there is nothing to train")
 	}
 	return p, nil
+}
+
+// findHead returns the last product before the model's output, going back through what only shifts or reshapes, and the names of its weights;
+// nil where the output comes from something else.
+func findHead(m *onnx.Model, flows map[string]flow) (*protos.NodeProto, map[string]bool) {
+	names := map[string]bool{}
+	makers := map[string]*protos.NodeProto{}
+	for _, n := range m.Graph().Node {
+		for _, out := range n.Output {
+			makers[out] = n
+		}
+	}
+	for n := makers[m.Output().Name]; n != nil; {
+		for _, in := range n.Input {
+			if f := flows[in]; !f.image {
+				for _, name := range f.origins {
+					names[name] = true
+				}
+			}
+		}
+		switch n.OpType {
+		case "Gemm", "MatMul", "Conv":
+			return n, names
+		case "Add", "Reshape", "Flatten", "Identity", "Squeeze", "GlobalAveragePool", "ReduceMean":
+		default:
+			return nil, nil
+		}
+		var next *protos.NodeProto
+		for _, in := range n.Input {
+			if made := makers[in]; made != nil && flows[in].image {
+				if next != nil {
+					return nil, nil // two ways lead here
+				}
+				next = made
+			}
+		}
+		n = next
+	}
+	return nil, nil
 }
 
 // inputRole says what the initializers behind a node's input i are; trained says that another input depends on a parameter.

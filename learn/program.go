@@ -143,13 +143,17 @@ func (a *assembly) lower(training bool) (*lowering, *graph.Node, error) {
 		return nil, nil, err
 	}
 	weights := map[string]*graph.Node{}
+	kinds := []slotKind{parameterSlot, statisticSlot}
+	if !training && o.Average.Decay > 0 {
+		kinds = []slotKind{averageSlot, averageSlot}
+	}
 	for _, p := range a.m.plan.parameters {
-		weights[p.name] = a.read(slotKey{parameterSlot, p.name, 0})
+		weights[p.name] = a.read(slotKey{kinds[0], p.name, 0})
 	}
 	for _, s := range a.m.plan.statistics {
-		weights[s.name] = a.read(slotKey{statisticSlot, s.name, 0})
+		weights[s.name] = a.read(slotKey{kinds[1], s.name, 0})
 	}
-	return lower(o.Model, images, weights, a.m.plan, training)
+	return lowerDropping(o.Model, images, weights, a.m.plan, training, a.newMask)
 }
 
 // value returns a value of the lowered graph that has the batch.
@@ -231,19 +235,21 @@ func batchFirst(n *graph.Node) *graph.Node {
 	return graph.TransposeAllAxes(n, axes...)
 }
 
-// moveStatistics writes the running statistics that the forward pass moved.
-func (a *assembly) moveStatistics(l *lowering) {
+// moveStatistics writes the running statistics that the forward pass moved, and returns them by name.
+func (a *assembly) moveStatistics(l *lowering) map[string]*graph.Node {
 	for _, s := range a.m.plan.statistics {
 		if moved := l.updates[s.name]; moved != nil {
 			a.write(slotKey{statisticSlot, s.name, 0}, moved)
 		}
 	}
+	return l.updates
 }
 
-// moveWeights builds the optimizer's update for the gradients.
-func (a *assembly) moveWeights(gradients map[string]*graph.Node) error {
-	o := a.m.o.Optimizer
-	count := 1 + len(o.knobs(1))
+// moveWeights builds the optimizer's update for the gradients, and the averages of the weights and of the statistics, which are given where this
+// computation moves them.
+func (a *assembly) moveWeights(gradients, statistics map[string]*graph.Node) error {
+	o := a.m.o
+	count := 2 + len(o.Optimizer.knobs(1, 0))
 	vector, err := a.feed(knobsFeed, shapes.Make(dtypes.Float32, count))
 	if err != nil {
 		return err
@@ -253,22 +259,87 @@ func (a *assembly) moveWeights(gradients map[string]*graph.Node) error {
 		knobs[i] = graph.Reshape(graph.Slice(vector, graph.AxisElem(i)))
 	}
 	a.guard(gradients)
+	a.clip(gradients)
+	next := map[string]*graph.Node{}
 	for _, p := range a.m.trained() {
 		g := gradients[p.name]
 		if g == nil { // the loss does not depend on it
 			continue
 		}
-		v := variable{weight: p, value: a.read(slotKey{parameterSlot, p.name, 0}), gradient: g, rate: knobs[0], knobs: knobs[1:]}
-		for n := range o.moments() {
+		v := variable{weight: p, value: a.read(slotKey{parameterSlot, p.name, 0}), gradient: g, rate: knobs[0], knobs: knobs[2:]}
+		if scale, ok := o.Scales[p.name]; ok && scale != 1 {
+			v.rate = graph.MulScalar(v.rate, scale)
+		}
+		for n := range o.Optimizer.moments(p) {
 			v.moments = append(v.moments, a.read(slotKey{momentSlot, p.name, n}))
 		}
-		next, moments := o.update(v)
-		a.write(slotKey{parameterSlot, p.name, 0}, next)
+		var moments []*graph.Node
+		next[p.name], moments = o.Optimizer.update(v)
+		a.write(slotKey{parameterSlot, p.name, 0}, next[p.name])
 		for n, moment := range moments {
 			a.write(slotKey{momentSlot, p.name, n}, moment)
 		}
 	}
+	if o.Average.Decay > 0 {
+		a.average(next, statistics, knobs[1])
+	}
 	return nil
+}
+
+// average moves the averages towards the weights and statistics after this step.
+func (a *assembly) average(parameters, statistics map[string]*graph.Node, decay *graph.Node) {
+	rest := graph.OneMinus(decay)
+	move := func(kind slotKind, name string, now *graph.Node) {
+		if now == nil {
+			now = a.read(slotKey{kind, name, 0})
+		}
+		key := slotKey{averageSlot, name, 0}
+		old := a.read(key)
+		a.write(key, graph.Add(old, graph.Mul(graph.Sub(now, old), rest)))
+	}
+	for _, p := range a.m.trained() {
+		move(parameterSlot, p.name, parameters[p.name])
+	}
+	for _, s := range a.m.plan.statistics {
+		move(statisticSlot, s.name, statistics[s.name])
+	}
+}
+
+// clip bounds the gradients in place.
+func (a *assembly) clip(gradients map[string]*graph.Node) {
+	c := a.m.o.Clip
+	if c.Value > 0 {
+		for _, p := range a.m.trained() {
+			if g := gradients[p.name]; g != nil {
+				gradients[p.name] = graph.MaxScalar(graph.MinScalar(g, c.Value), -c.Value)
+			}
+		}
+	}
+	if c.Norm <= 0 {
+		return
+	}
+	var total *graph.Node
+	for _, p := range a.m.trained() {
+		g := gradients[p.name]
+		if g == nil {
+			continue
+		}
+		square := graph.ReduceAllSum(graph.Mul(g, g))
+		if total != nil {
+			square = graph.Add(total, square)
+		}
+		total = square
+	}
+	if total == nil {
+		return
+	}
+	// As in PyTorch: norm/(total+1e-6), at most 1.
+	share := graph.MinScalar(graph.MulScalar(graph.Reciprocal(graph.AddScalar(graph.Sqrt(total), 1e-6)), c.Norm), 1)
+	for _, p := range a.m.trained() {
+		if g := gradients[p.name]; g != nil {
+			gradients[p.name] = graph.Mul(g, share)
+		}
+	}
 }
 
 // buildTrain: (batch, rate, state) → (loss, metrics, next state).
@@ -277,8 +348,7 @@ func (m *Machine) buildTrain(a *assembly) error {
 	if err != nil {
 		return err
 	}
-	a.moveStatistics(l)
-	return a.moveWeights(gradients)
+	return a.moveWeights(gradients, a.moveStatistics(l))
 }
 
 // buildGradient: (micro-batch, weights, sums) → (loss, metrics, next statistics, next sums).
@@ -336,7 +406,7 @@ func (m *Machine) buildUpdate(a *assembly) error {
 		gradients[p.name] = a.read(key)
 		a.write(key, graph.ZerosLike(gradients[p.name]))
 	}
-	return a.moveWeights(gradients)
+	return a.moveWeights(gradients, nil)
 }
 
 // buildApply: (images, weights) → logits (classes, N), with the running statistics.
@@ -435,6 +505,9 @@ func (m *Machine) load(b *Batch, number int) error {
 	if err := m.need(m.o.Accumulate == 1); err != nil {
 		return err
 	}
+	if err := m.loadMasks(m.updates*m.o.Accumulate + number); err != nil {
+		return err
+	}
 	if err := m.loadImages(b.Images, len(b.Indexes), number); err != nil {
 		return err
 	}
@@ -471,6 +544,16 @@ func (m *Machine) need(whole bool) error {
 	}
 	_, err := m.program("gradient", m.buildGradient)
 	return err
+}
+
+// loadMasks draws what is dropped in a pass through the model.
+func (m *Machine) loadMasks(pass int) error {
+	for _, k := range m.masks {
+		if err := k.fill(m.feeds[k.feed], m.o.Seed, pass); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // loadImages fills the feed of images with those of micro-batch number of n images (C, H, W, n). Where there are fewer than the feed holds, the

@@ -14,6 +14,8 @@ type Batch struct {
 	Floats  map[string][]float32 // inputs by name, (N, …)
 	Ints    map[string][]int32   // likewise
 	Indexes []int                // (N): what BatchSource.ID names
+	// Pass is what Machine.Values and Machine.Pull draw dropout by: equal numbers leave out the same.
+	Pass int
 }
 
 // part returns the images of micro-batch number of as many equal ones, without what else comes with the batch.

@@ -261,7 +261,7 @@ func (r *run) stopped(err error) error {
 // rate returns the learning rate of a step, counted from 0 over all epochs.
 func (r *run) rate(step int) float64 {
 	_, total := r.steps()
-	return r.Schedule.rate(r.LearningRate, step, total, r.source.Batches())
+	return r.Schedule.At(r.LearningRate, step, total, r.source.Batches())
 }
 
 func (r *run) step(b *Batch) error {

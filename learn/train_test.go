@@ -61,7 +61,7 @@ func config(t *testing.T) Config {
 	}
 	t.Cleanup(backend.Finalize)
 	c := Config{Backend: backend, Data: images(t, 50, "train"), Validation: images(t, 21, "validation"), Epochs: 3, Batch: 8, LearningRate: 0.05,
-		Optimizer: SGD{Momentum: 0.9, WeightDecay: 1e-4}, Schedule: Schedule{Cosine: true, Warmup: 0.5}, Seed: 9, Workers: 1}
+		Optimizer: SGD{Momentum: 0.9, WeightDecay: 1e-4}, Schedule: Schedule{Shape: Cosine{}, Warmup: 0.5}, Seed: 9, Workers: 1}
 	mean, std := Statistics(c.Data)
 	c.Model, err = zoo.Build("resnet8", zoo.Options{Classes: c.Data.Info().Classes, Channels: 1, Height: 8, Width: 8, Mean: mean, Std: std, Seed: 9})
 	if err != nil {
