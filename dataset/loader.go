@@ -33,6 +33,8 @@ type LoaderOptions struct {
 	DropLast bool // leave out a last batch that is not full
 	Workers  int  // goroutines that prepare batches; at least 1; changes no byte
 	Layout   Layout
+	// Rows are those of an epoch, in order; nil: all of them, in the order that Shuffle says. There are as many in every epoch as images in the dataset.
+	Rows func(epoch int) []int
 }
 
 // Loader turns a dataset into batches. It is immutable and safe for concurrent use.
@@ -157,6 +159,9 @@ func (l *Loader) Epoch(ctx context.Context, epoch, first int) iter.Seq2[*Batch, 
 
 // order returns the rows in the order of the epoch.
 func (l *Loader) order(epoch int) []int {
+	if l.o.Rows != nil {
+		return l.o.Rows(epoch)
+	}
 	if l.o.Shuffle {
 		s := NewStream(l.o.Seed, "shuffle", uint64(epoch))
 		return s.Permutation(l.d.Len())

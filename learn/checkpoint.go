@@ -32,7 +32,9 @@ type position struct {
 	History     []Epoch            `json:"history"`
 	BestEpoch   int                `json:"best_epoch"`
 	Updates     int                `json:"updates"`
-	Sizes       []int              `json:"sizes"` // elements of each tensor of the state
+	Sizes       []int              `json:"sizes"`                // elements of each tensor of the state
+	MeanCount   int                `json:"mean_count,omitempty"` // snapshots in SWA's mean, whose tensors come last
+	MeanSizes   []int              `json:"mean_sizes,omitempty"`
 	HasBest     bool               `json:"has_best"`
 }
 
@@ -56,8 +58,9 @@ func (r *run) fingerprint() (artifact.Digest, error) {
 	if r.Source != nil {
 		source = r.Source.Identity()
 	}
-	text := fmt.Sprintf("%s %s %d %d %d %d %d %x %T%+v %T %s %q %q %+v %d", artifact.DigestBytes(model), r.Backend.Description(), r.Data.Len(), images,
-		r.Epochs, r.Batch, r.Accumulate, r.LearningRate, r.Optimizer, r.Optimizer, r.Objective, r.Objective.Identity(), source, r.JudgeIdentity, r.Schedule, r.Seed)
+	further := fmt.Sprintf("%+v %t %+v %+v %+v %+v %+v %+v %q", r.Clip, r.Balanced, r.Drop, r.Freeze, r.Rates, r.Average, r.SWA, r.Stopping, r.Monitor)
+	text := fmt.Sprintf("%s %s %d %d %d %d %d %x %T%+v %T %s %q %q %T%+v %d %s", artifact.DigestBytes(model), r.Backend.Description(), r.Data.Len(), images,
+		r.Epochs, r.Batch, r.Accumulate, r.LearningRate, r.Optimizer, r.Optimizer, r.Objective, r.Objective.Identity(), source, r.JudgeIdentity, r.Schedule.Shape, r.Schedule, r.Seed, further)
 	return artifact.DigestBytes([]byte(text)), nil
 }
 
@@ -73,18 +76,23 @@ func (r *run) keep() error {
 	}
 	p := position{Fingerprint: r.keeper.fingerprint, Epoch: r.epoch, Batch: r.batch, LossSum: r.lossSum, Totals: r.totals, Seen: r.seen,
 		History: r.history, BestEpoch: r.bestEpoch}
-	if err := r.keeper.save(p, state, r.best); err != nil {
+	if err := r.keeper.save(p, state, r.best, r.mean); err != nil {
 		return fmt.Errorf("writing the checkpoint in %s: %w", r.keeper.dir, err)
 	}
 	r.kept = done
 	return nil
 }
 
-func (k *keeper) save(p position, state Snapshot, best *Snapshot) error {
+func (k *keeper) save(p position, state Snapshot, best *Snapshot, mean weightMean) error {
 	lists := [][][]float32{state.tensors}
 	p.Updates, p.HasBest = state.updates, best != nil
 	if best != nil {
 		lists = append(lists, best.tensors)
+	}
+	lists = append(lists, mean.tensors)
+	p.MeanCount = mean.count
+	for _, t := range mean.tensors {
+		p.MeanSizes = append(p.MeanSizes, len(t))
 	}
 	for _, t := range state.tensors {
 		p.Sizes = append(p.Sizes, len(t))
@@ -140,68 +148,74 @@ func syncFolder(dir string) error {
 
 // load returns the checkpoint, or nil when there is none. An error says why the one that is there cannot be used. Temporary files of
 // attempts that were killed are removed.
-func (k *keeper) load() (p *position, state, best *Snapshot, err error) {
+func (k *keeper) load() (p *position, state, best *Snapshot, mean weightMean, err error) {
 	torn, err := filepath.Glob(filepath.Join(k.dir, "."+checkpointFile+"-*"))
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, mean, err
 	}
 	for _, t := range torn {
 		_ = os.Remove(t) // only takes space
 	}
 	b, err := os.ReadFile(filepath.Join(k.dir, checkpointFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil, nil
+		return nil, nil, nil, mean, nil
 	}
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, mean, err
 	}
-	p, state, best, err = parseCheckpoint(b)
+	p, state, best, mean, err = parseCheckpoint(b)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("the checkpoint is damaged: %w", err)
+		return nil, nil, nil, mean, fmt.Errorf("the checkpoint is damaged: %w", err)
 	}
 	if p.Fingerprint != k.fingerprint {
-		return nil, nil, nil, errors.New("the checkpoint belongs to another training")
+		return nil, nil, nil, mean, errors.New("the checkpoint belongs to another training")
 	}
-	return p, state, best, nil
+	return p, state, best, mean, nil
 }
 
 // parseCheckpoint checks and reads the bytes of a checkpoint.
-func parseCheckpoint(b []byte) (p *position, state, best *Snapshot, err error) {
+func parseCheckpoint(b []byte) (p *position, state, best *Snapshot, mean weightMean, err error) {
 	rest, ok := bytes.CutPrefix(b, []byte(checkpointFormat))
 	if !ok || len(rest) < 65+8 || rest[64] != '\n' {
-		return nil, nil, nil, errors.New("it is not a checkpoint")
+		return nil, nil, nil, mean, errors.New("it is not a checkpoint")
 	}
 	body := rest[65:]
 	if artifact.DigestBytes(body) != artifact.Digest(rest[:64]) {
-		return nil, nil, nil, errors.New("its content does not match its digest")
+		return nil, nil, nil, mean, errors.New("its content does not match its digest")
 	}
 	length := binary.LittleEndian.Uint64(body)
 	body = body[8:]
 	if length > uint64(len(body)) {
-		return nil, nil, nil, errors.New("its header is cut off")
+		return nil, nil, nil, mean, errors.New("its header is cut off")
 	}
 	p = &position{}
 	if err := json.Unmarshal(body[:length], p); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, mean, err
 	}
-	if p.Epoch < 0 || p.Batch < 0 || p.Updates < 0 || len(p.History) != p.Epoch || p.BestEpoch < 0 || p.BestEpoch > p.Epoch {
-		return nil, nil, nil, errors.New("its position is impossible")
+	if p.Epoch < 0 || p.Batch < 0 || p.Updates < 0 || p.MeanCount < 0 || len(p.History) != p.Epoch || p.BestEpoch < 0 || p.BestEpoch > p.Epoch {
+		return nil, nil, nil, mean, errors.New("its position is impossible")
 	}
 	body = body[length:]
 	state = &Snapshot{updates: p.Updates}
 	if state.tensors, body, err = readTensors(body, p.Sizes); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, mean, err
 	}
 	if p.HasBest {
 		best = &Snapshot{}
 		if best.tensors, body, err = readTensors(body, p.Sizes); err != nil {
-			return nil, nil, nil, err
+			return nil, nil, nil, mean, err
+		}
+	}
+	mean.count = p.MeanCount
+	if len(p.MeanSizes) > 0 {
+		if mean.tensors, body, err = readTensors(body, p.MeanSizes); err != nil {
+			return nil, nil, nil, mean, err
 		}
 	}
 	if len(body) > 0 {
-		return nil, nil, nil, errors.New("it has bytes after its end")
+		return nil, nil, nil, mean, errors.New("it has bytes after its end")
 	}
-	return p, state, best, nil
+	return p, state, best, mean, nil
 }
 
 func readTensors(b []byte, sizes []int) (list [][]float32, rest []byte, err error) {

@@ -93,7 +93,7 @@ func TestNTXentOnTheHost(t *testing.T) {
 // The objectives in float64 on GoMLX's own device in Go, and in float32 on ours.
 func TestContrastiveObjectives(t *testing.T) {
 	needLibrary(t)
-	goDevice, err := gobackend.New("")
+	goDevice, err := gobackend.New("ops_sequential")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,10 @@ package learn
 import (
 	"fmt"
 	"math"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/darkroom-dev/darkroom/dataset"
 )
 
 // FitError says that the model, the images or the arguments do not fit each other; it is found before training starts.
@@ -21,7 +25,8 @@ func misfit(what, format string, args ...any) error {
 func Check(c Config) error {
 	c = c.filled()
 	info, in := c.Data.Info(), c.Model.Input()
-	if _, err := makePlan(c.Model); err != nil {
+	p, err := makePlan(c.Model)
+	if err != nil {
 		return misfit("model", "%v.", err)
 	}
 	switch {
@@ -36,11 +41,11 @@ func Check(c Config) error {
 	case c.Source == nil && c.Data.Len() < c.Batch:
 		return misfit("batch", "A batch of %d images is more than the %d images there are to train on. A batch that is not full is left out, so nothing would be trained. Write batch = %d or less.", c.Batch, c.Data.Len(), c.Data.Len())
 	}
-	if classifier, ok := c.Objective.(interface{ classifies() }); ok {
-		classifier.classifies()
-		if out := c.Model.Output(); out.Classes != 0 && out.Classes != len(info.Classes) {
-			return misfit("model", "The model has %d outputs, but the images have %d classes.", out.Classes, len(info.Classes))
-		}
+	if err := checkClasses(c); err != nil {
+		return err
+	}
+	if err := checkRecipe(c, p); err != nil {
+		return err
 	}
 	if c.Validation == nil {
 		return nil
@@ -51,4 +56,72 @@ func Check(c Config) error {
 			v.Width, v.Height, v.Channels, len(v.Classes), info.Width, info.Height, info.Channels, len(info.Classes))
 	}
 	return nil
+}
+
+// checkClasses refuses data that a classification cannot learn from.
+func checkClasses(c Config) error {
+	t, ok := targetsOf(c.Objective)
+	if !ok {
+		return nil
+	}
+	info, out := c.Data.Info(), c.Model.Output()
+	switch {
+	case info.Task != "" && info.Task != dataset.Classification && info.Task != dataset.MultiLabel || len(info.Classes) == 0:
+		return misfit("data", "The images have no class labels: the dataset is for the task %q. Train on one whose images are labelled.", info.Task)
+	case info.Task == dataset.MultiLabel && !t.Soft:
+		return misfit("loss", "Each image may have several classes, which this loss does not take. Write loss \"binary_cross_entropy\" {}.")
+	case out.Classes != 0 && out.Classes != len(info.Classes):
+		return misfit("model", "The model has %d outputs, but the images have %d classes.", out.Classes, len(info.Classes))
+	case len(t.Weights) > 0 && len(t.Weights) != len(info.Classes):
+		return misfit("loss", "There are %d weights of classes, but %d classes. Give one for each, in the order %q.", len(t.Weights), len(info.Classes), info.Classes)
+	case c.Balanced && info.Task == dataset.MultiLabel:
+		return misfit("balanced", "Images that may have several classes cannot be drawn so that every class comes equally often.")
+	}
+	if info.Task == dataset.MultiLabel {
+		return nil
+	}
+	for i := range c.Data.Len() {
+		if c.Data.Label(i) < 0 {
+			return misfit("data", "The image %q has no label. Leave such images out, or give them one.", c.Data.ID(i))
+		}
+	}
+	return nil
+}
+
+// checkRecipe refuses arguments that do not fit the model, the length of the training or each other.
+func checkRecipe(c Config, p *plan) error {
+	if text := c.Schedule.Check(c.Epochs); text != "" {
+		return misfit("schedule", "%s", text)
+	}
+	for epoch := range max(1, min(c.Epochs, c.Freeze.Epochs)) {
+		if _, err := c.Freeze.frozenIn(epoch, c.Model, p); err != nil {
+			return misfit("freeze", "%s.", capital(err))
+		}
+	}
+	if _, err := c.Rates.scales(c.Model, p); err != nil {
+		return misfit("rates", "%s.", capital(err))
+	}
+	trial := *p
+	trial.drop = c.Drop
+	switch err := trial.planDrop(c.Model); {
+	case err != nil:
+		return misfit("", "%s.", capital(err))
+	case c.Freeze.Epochs > c.Epochs:
+		return misfit("freeze", "Layers are frozen for %d epochs, which is longer than the training of %d. Without \"epochs\" they are frozen all the time.", c.Freeze.Epochs, c.Epochs)
+	case c.Freeze.Steps > c.Freeze.Epochs && c.Freeze.Steps > 1:
+		return misfit("freeze", "Layers cannot thaw in %d steps over %d epochs: each step is an epoch or more.", c.Freeze.Steps, c.Freeze.Epochs)
+	case c.SWA.From > c.Epochs:
+		return misfit("swa", "Weights are averaged from epoch %d on, but the training has %d.", c.SWA.From, c.Epochs)
+	case c.SWA.From > 0 && c.Average.Decay > 0:
+		return misfit("swa", "Two averages of the weights exclude each other. Keep \"ema\" or \"swa\".")
+	case c.Stopping.Patience > 0 && c.Validation == nil && c.Judge == nil:
+		return misfit("early_stopping", "Early stopping watches the validation images, and there are none. Connect \"validation\".")
+	}
+	return nil
+}
+
+// capital returns the error's text with a capital letter first.
+func capital(err error) string {
+	first, size := utf8.DecodeRuneInString(err.Error())
+	return string(unicode.ToUpper(first)) + err.Error()[size:]
 }

@@ -65,7 +65,7 @@ func network(t testing.TB) *onnx.Model {
 // lossOf compiles (images, weights…) → (loss, gradients…) in float64 on GoMLX's own device in Go.
 func lossOf(t *testing.T, m *onnx.Model, p *plan, batch int, labels []int32) func(weights [][]float64) (float64, [][]float64) {
 	t.Helper()
-	backend, err := gobackend.New("")
+	backend, err := gobackend.New("ops_sequential")
 	if err != nil {
 		t.Fatal(err)
 	}

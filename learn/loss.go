@@ -170,7 +170,7 @@ func (f Focal) terms(logits *graph.Node, inputs map[string]*graph.Node) Terms {
 }
 
 // BinaryCrossEntropy has one yes or no for each class: Σ -w·(t·log σ(z) + (1-t)·log(1-σ(z))), the mean over images and classes. With soft targets an image
-// may have several classes; with labels each image has one.
+// may have several classes; with labels each image has one. An answer to several classes is right when all of them are.
 type BinaryCrossEntropy struct {
 	Targets
 	Classes int // of soft targets
@@ -192,6 +192,9 @@ func (b BinaryCrossEntropy) Build(s *Step) (Terms, error) {
 
 func (b BinaryCrossEntropy) terms(logits *graph.Node, inputs map[string]*graph.Node) Terms {
 	t := b.of(logits, inputs)
+	if b.Soft {
+		t.correct = wholeMatches(logits, t.raw)
+	}
 	loss, gradient := binaryCrossEntropy(logits, t.targets)
 	share := 1 / float64(logits.Shape().Size())
 	return Terms{
@@ -199,6 +202,15 @@ func (b BinaryCrossEntropy) terms(logits *graph.Node, inputs map[string]*graph.N
 		Output:  graph.MulScalar(t.weighted(gradient), share),
 		Metrics: []Metric{{AccuracyMetric, t.correct}},
 	}
+}
+
+// wholeMatches returns how many images have a logit above 0 for just those classes whose target is above 1/2.
+func wholeMatches(logits, targets *graph.Node) *graph.Node {
+	zero, one := graph.ScalarZero(logits.Graph(), logits.DType()), graph.ScalarOne(logits.Graph(), logits.DType())
+	yes := graph.Where(graph.GreaterThan(logits, zero), one, zero)
+	want := graph.Where(graph.GreaterThan(targets, graph.MulScalar(one, 0.5)), one, zero)
+	wrong := graph.ReduceMax(graph.Abs(graph.Sub(yes, want)), 0) // (N)
+	return graph.ReduceAllSum(graph.OneMinus(wrong))
 }
 
 // binaryCrossEntropy returns the loss of each element, max(z, 0) - z·t + log(1 + e^-|z|), and its gradient σ(z) - t.
@@ -225,6 +237,17 @@ func BalancedWeights(counts []int) []float64 {
 	return weights
 }
 
-func (c CrossEntropy) classifies()       {}
-func (f Focal) classifies()              {}
-func (b BinaryCrossEntropy) classifies() {}
+// targetsOf returns the targets of an objective that classifies.
+func targetsOf(o Objective) (Targets, bool) {
+	switch o := o.(type) {
+	case CrossEntropy:
+		return o.Targets, true
+	case Focal:
+		return o.Targets, true
+	case BinaryCrossEntropy:
+		return o.Targets, true
+	case Penalised:
+		return targetsOf(o.Objective)
+	}
+	return Targets{}, false
+}

@@ -3,6 +3,7 @@ package learn
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -223,7 +224,7 @@ func (m *Machine) gather(b *Batch, o Whole) (Outcome, error) {
 	n := m.microBatch()
 	values := map[string][]float32{}
 	for number := range m.o.Accumulate {
-		part, err := m.Values(b.part(number, m.o.Accumulate), true, m.names...)
+		part, err := m.Values(m.microBatchOf(b, number), true, m.names...)
 		if err != nil {
 			return Outcome{}, fmt.Errorf("micro-batch %d of a training step: %w", number+1, err)
 		}
@@ -241,11 +242,43 @@ func (m *Machine) gather(b *Batch, o Whole) (Outcome, error) {
 			width := len(g) / m.o.Batch
 			part[name] = g[number*n*width : (number+1)*n*width]
 		}
-		if err := m.Pull(b.part(number, m.o.Accumulate), part); err != nil {
+		if err := m.Pull(m.microBatchOf(b, number), part); err != nil {
 			return Outcome{}, fmt.Errorf("micro-batch %d of a training step: %w", number+1, err)
 		}
 	}
 	return Outcome{Loss: loss, Metrics: metrics}, nil
+}
+
+// SetMomentum replaces the optimizer's momentum, or its β1, in the steps that follow; 0 gives it back.
+func (m *Machine) SetMomentum(momentum float64) { m.momentum = momentum }
+
+// Freeze changes which parameters stay as they are, and reports whether that differs from before. The computations are built anew then.
+func (m *Machine) Freeze(frozen map[string]bool) (changed bool, err error) {
+	if maps.Equal(frozen, m.plan.frozen) || len(frozen)+len(m.plan.frozen) == 0 {
+		return false, nil
+	}
+	m.plan.frozen = frozen
+	for _, b := range m.state[m.kept:] {
+		if err := b.Finalize(); err != nil {
+			return true, err
+		}
+	}
+	for _, s := range m.slots[m.kept:] {
+		delete(m.index, s.slotKey)
+	}
+	m.slots, m.state = m.slots[:m.kept], m.state[:m.kept]
+	for name, p := range m.programs {
+		p.graph.Finalize()
+		delete(m.programs, name)
+	}
+	return true, nil
+}
+
+// microBatchOf returns the images of a micro-batch, which lose to dropout what they lose in this step.
+func (m *Machine) microBatchOf(b *Batch, number int) *Batch {
+	part := b.part(number, m.o.Accumulate)
+	part.Pass = m.updates*m.o.Accumulate + number
+	return part
 }
 
 // step trains on the batch that is loaded.

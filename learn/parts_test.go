@@ -73,7 +73,7 @@ func close64(a, b []float64) bool {
 // descend returns the weight after each of three steps.
 func descend(t *testing.T, o SGD, p weight) []float64 {
 	t.Helper()
-	backend, err := gobackend.New("")
+	backend, err := gobackend.New("ops_sequential")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func descend(t *testing.T, o SGD, p weight) []float64 {
 }
 
 func TestCrossEntropyByHand(t *testing.T) {
-	backend, err := gobackend.New("")
+	backend, err := gobackend.New("ops_sequential")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,16 +195,17 @@ func TestCheckpointRoundTripAndDamage(t *testing.T) {
 	k := &keeper{dir: t.TempDir(), fingerprint: "f"}
 	p := position{Fingerprint: "f", Epoch: 1, Batch: 3, LossSum: 0.1, Totals: map[string]float64{"accuracy": 5}, Seen: 9, History: []Epoch{{Epoch: 1, Validation: &Score{Loss: 0.3, Accuracy: 1}}}, BestEpoch: 1}
 	state, best := Snapshot{7, [][]float32{{1, -2}, {}, {3}}}, &Snapshot{tensors: [][]float32{{4, 5}, {}, {6}}}
-	if err := k.save(p, state, best); err != nil {
+	mean := weightMean{3, [][]float32{{8, 9}, {7}}}
+	if err := k.save(p, state, best, mean); err != nil {
 		t.Fatal(err)
 	}
 	torn := filepath.Join(k.dir, ".checkpoint-1")
 	if err := os.WriteFile(torn, []byte("half"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	gotP, gotState, gotBest, err := k.load()
-	p.Sizes, p.HasBest, p.Updates = []int{2, 0, 1}, true, 7
-	if err != nil || !reflect.DeepEqual(*gotP, p) || !reflect.DeepEqual(*gotState, state) || !reflect.DeepEqual(gotBest, best) {
+	gotP, gotState, gotBest, gotMean, err := k.load()
+	p.Sizes, p.HasBest, p.Updates, p.MeanCount, p.MeanSizes = []int{2, 0, 1}, true, 7, 3, []int{2, 1}
+	if err != nil || !reflect.DeepEqual(*gotP, p) || !reflect.DeepEqual(*gotState, state) || !reflect.DeepEqual(gotMean, mean) || !reflect.DeepEqual(gotBest, best) {
 		t.Fatalf("%+v %v %v, %v", gotP, gotState, gotBest, err)
 	}
 	if _, err := os.Stat(torn); err == nil {
@@ -219,22 +220,22 @@ func TestCheckpointRoundTripAndDamage(t *testing.T) {
 		flipped := append([]byte(nil), whole...)
 		flipped[n] ^= 1
 		for _, b := range [][]byte{flipped, whole[:n]} {
-			if _, _, _, err := parseCheckpoint(b); err == nil {
+			if _, _, _, _, err := parseCheckpoint(b); err == nil {
 				t.Fatalf("damage at byte %d was not noticed", n)
 			}
 		}
 	}
-	if _, _, _, err := (&keeper{dir: k.dir, fingerprint: "other"}).load(); err == nil {
+	if _, _, _, _, err := (&keeper{dir: k.dir, fingerprint: "other"}).load(); err == nil {
 		t.Error("another training's checkpoint was accepted")
 	}
-	if p, _, _, err := (&keeper{dir: t.TempDir()}).load(); p != nil || err != nil {
+	if p, _, _, _, err := (&keeper{dir: t.TempDir()}).load(); p != nil || err != nil {
 		t.Errorf("an empty folder: %v, %v", p, err)
 	}
 }
 
 func FuzzParseCheckpoint(f *testing.F) {
 	k := &keeper{dir: f.TempDir()}
-	if err := k.save(position{}, Snapshot{0, [][]float32{{1}}}, nil); err != nil {
+	if err := k.save(position{}, Snapshot{0, [][]float32{{1}}}, nil, weightMean{}); err != nil {
 		f.Fatal(err)
 	}
 	b, err := os.ReadFile(filepath.Join(k.dir, checkpointFile))
@@ -243,5 +244,5 @@ func FuzzParseCheckpoint(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add([]byte(checkpointFormat))
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _, _, _ = parseCheckpoint(b) })
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _, _, _, _ = parseCheckpoint(b) })
 }

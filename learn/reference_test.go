@@ -39,10 +39,10 @@ func loadReference(t *testing.T) reference {
 	return r
 }
 
-// compute runs a computation on GoMLX's device in Go and returns its results, flat.
-func compute64(t *testing.T, fn func(g *graph.Graph) []*graph.Node) [][]float64 {
+// evaluated runs a computation on GoMLX's device in Go and returns its results, flat.
+func evaluated(t *testing.T, fn func(g *graph.Graph) []*graph.Node) [][]float64 {
 	t.Helper()
-	backend, err := gobackend.New("")
+	backend, err := gobackend.New("ops_sequential")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func compute64(t *testing.T, fn func(g *graph.Graph) []*graph.Node) [][]float64 
 	return lists
 }
 
-func wide(list []float32) []float64 {
+func doubles(list []float32) []float64 {
 	out := make([]float64, len(list))
 	for i, v := range list {
 		out[i] = float64(v)
@@ -82,7 +82,7 @@ func constant64(g *graph.Graph, list []float64, dims ...int) *graph.Node {
 	return graph.Reshape(graph.Const(g, list), dims...)
 }
 
-func near(got, want, tolerance float64) bool {
+func isNear(got, want, tolerance float64) bool {
 	return math.Abs(got-want) <= tolerance*(1+math.Abs(want))
 }
 
@@ -111,8 +111,8 @@ func TestLossesAreThoseOfPyTorch(t *testing.T) {
 		var got [][]float64
 		switch loss, ok := classification[c.Name]; {
 		case ok:
-			got = compute64(t, func(g *graph.Graph) []*graph.Node {
-				logits := batchLast(constant64(g, wide(noise(20, 0.3, 3)), 5, 4))
+			got = evaluated(t, func(g *graph.Graph) []*graph.Node {
+				logits := batchLast(constant64(g, doubles(noise(20, 0.3, 3)), 5, 4))
 				soft := r.Soft
 				if c.Name == "binary cross entropy, several classes" {
 					soft = r.Several
@@ -122,23 +122,23 @@ func TestLossesAreThoseOfPyTorch(t *testing.T) {
 			})
 		case c.Name == "smooth l1" || c.Name == "smooth l1, β 2.5":
 			beta := map[string]float64{"smooth l1": 1, "smooth l1, β 2.5": 2.5}[c.Name]
-			got = compute64(t, func(g *graph.Graph) []*graph.Node {
-				loss, gradient := SmoothL1(constant64(g, wide(noise(20, 0.3, 3)), 5, 4), constant64(g, r.Targets, 5, 4), beta)
+			got = evaluated(t, func(g *graph.Graph) []*graph.Node {
+				loss, gradient := SmoothL1(constant64(g, doubles(noise(20, 0.3, 3)), 5, 4), constant64(g, r.Targets, 5, 4), beta)
 				return []*graph.Node{loss, gradient}
 			})
 		case c.Name == "dice and binary cross entropy":
-			got = compute64(t, func(g *graph.Graph) []*graph.Node {
-				loss, gradient := DiceBCE(batchLast(constant64(g, wide(noise(96, 0.3, 3)), 2, 3, 4, 4)), batchLast(constant64(g, r.Masks, 2, 3, 4, 4)))
+			got = evaluated(t, func(g *graph.Graph) []*graph.Node {
+				loss, gradient := DiceBCE(batchLast(constant64(g, doubles(noise(96, 0.3, 3)), 2, 3, 4, 4)), batchLast(constant64(g, r.Masks, 2, 3, 4, 4)))
 				return []*graph.Node{loss, batchFirst(gradient)}
 			})
 		default:
 			t.Fatalf("nothing here is %s", c.Name)
 		}
-		if !near(got[0][0], c.Loss, 1e-9) {
+		if !isNear(got[0][0], c.Loss, 1e-9) {
 			t.Errorf("%s: %.12g, PyTorch says %.12g", c.Name, got[0][0], c.Loss)
 		}
 		for i, want := range c.Gradient {
-			if !near(got[1][i], want, 1e-9) {
+			if !isNear(got[1][i], want, 1e-9) {
 				t.Errorf("%s: gradient %d is %.12g, PyTorch says %.12g", c.Name, i, got[1][i], want)
 				break
 			}
@@ -158,17 +158,17 @@ func TestLossGradientsAreGoMLXs(t *testing.T) {
 		"focal":         Focal{Targets: Targets{Smoothing: 0.2}, Gamma: 0.7, Alpha: 1},
 		"binary":        BinaryCrossEntropy{Targets: Targets{Smoothing: 0.2}},
 	} {
-		out := compute64(t, func(g *graph.Graph) []*graph.Node {
-			logits := constant64(g, wide(noise(20, 0.3, 12)), 4, 5)
+		out := evaluated(t, func(g *graph.Graph) []*graph.Node {
+			logits := constant64(g, doubles(noise(20, 0.3, 12)), 4, 5)
 			terms := loss.terms(logits, map[string]*graph.Node{LabelsInput: graph.Const(g, []int32{0, 1, 2, 3, 0})})
 			return []*graph.Node{terms.Output, Differentiate(terms.Loss, logits)[0]}
 		})
 		for i := range out[0] {
-			if !near(out[0][i], out[1][i], 1e-7) {
+			if !isNear(out[0][i], out[1][i], 1e-7) {
 				t.Errorf("%s: gradient %d is %g, GoMLX says %g", name, i, out[0][i], out[1][i])
 			}
 		}
-		sure := compute64(t, func(g *graph.Graph) []*graph.Node {
+		sure := evaluated(t, func(g *graph.Graph) []*graph.Node {
 			terms := loss.terms(graph.Const(g, [][]float64{{900}, {-900}, {0}, {0}}), map[string]*graph.Node{LabelsInput: graph.Const(g, []int32{1})})
 			return []*graph.Node{terms.Loss, terms.Output}
 		})
@@ -211,7 +211,7 @@ func TestOptimizersAreThoseOfPyTorch(t *testing.T) {
 
 // trajectory takes steps on a matrix (3, 2) and a bias (3) and compares them with PyTorch's.
 func trajectory(t *testing.T, o MachineOptions, want [][]float64) {
-	backend, err := gobackend.New("")
+	backend, err := gobackend.New("ops_sequential")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func trajectory(t *testing.T, o MachineOptions, want [][]float64) {
 			got = append(got, part...)
 		}
 		for i := range list {
-			if !near(float64(got[i]), list[i], 2e-6) {
+			if !isNear(float64(got[i]), list[i], 2e-6) {
 				t.Fatalf("step %d, number %d: %.8g, PyTorch says %.8g", step+1, i, got[i], list[i])
 			}
 		}

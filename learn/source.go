@@ -45,8 +45,16 @@ type BatchSource interface {
 // DataSource is the source of a training on a labelled dataset: every image once in an epoch, in a new order and newly augmented, with its label
 // as the input "labels". What is left of a last batch that is not full is left out of that epoch.
 func DataSource(d *dataset.Dataset, batch int, seed uint64, workers int) (BatchSource, error) {
-	loader, err := dataset.NewLoader(d, dataset.LoaderOptions{Batch: batch, Seed: seed, Shuffle: true, Augment: true, DropLast: true,
-		Workers: max(workers, 1), Layout: dataset.CHWN})
+	return newDataSource(d, batch, seed, workers, false)
+}
+
+// newDataSource is DataSource, in whose epochs every class comes equally often where balanced says so.
+func newDataSource(d *dataset.Dataset, batch int, seed uint64, workers int, balanced bool) (BatchSource, error) {
+	o := dataset.LoaderOptions{Batch: batch, Seed: seed, Shuffle: true, Augment: true, DropLast: true, Workers: max(workers, 1), Layout: dataset.CHWN}
+	if balanced {
+		o.Rows = func(epoch int) []int { return balancedRows(d, seed, epoch) }
+	}
+	loader, err := dataset.NewLoader(d, o)
 	if err != nil {
 		return nil, err
 	}
@@ -62,12 +70,27 @@ func (s *dataSource) Identity() string    { return "dataset" }
 func (s *dataSource) Batches() int        { return s.loader.Batches() }
 func (s *dataSource) ID(index int) string { return s.data.ID(index) }
 
+// several returns 1 for each class of each image, and 0 for the others: (N, classes).
+func (s *dataSource) several(rows []int) []float32 {
+	classes := len(s.data.Info().Classes)
+	out := make([]float32, len(rows)*classes)
+	for i, row := range rows {
+		for _, c := range s.data.Labels(row) {
+			out[i*classes+int(c)] = 1
+		}
+	}
+	return out
+}
+
 func (s *dataSource) Epoch(ctx context.Context, epoch, first int) iter.Seq2[*Batch, error] {
 	return func(yield func(*Batch, error) bool) {
 		for b, err := range s.loader.Epoch(ctx, epoch, first) {
 			var batch *Batch
 			if err == nil {
 				batch = &Batch{Images: b.Images, Ints: map[string][]int32{LabelsInput: b.Labels}, Indexes: b.Indexes}
+				if s.data.Info().Task == dataset.MultiLabel {
+					batch.Floats = map[string][]float32{TargetsInput: s.several(b.Indexes)}
+				}
 			}
 			if !yield(batch, err) {
 				return

@@ -32,8 +32,17 @@ type Config struct {
 	Accumulate   int       // how many equal micro-batches a batch passes through the model in; 0 counts as 1
 	LearningRate float64   // the peak, above 0
 	Optimizer    Optimizer // nil: plain SGD
+	Clip         Clip
 	Schedule     Schedule
-	Seed         uint64 // of the order of images and of augmentation
+	Balanced     bool // every class comes equally often in an epoch; of DataSource only
+	Drop         Drop
+	Freeze       Freeze
+	Rates        LayerRates
+	Average      Average // of the weights, judged and given in their place
+	SWA          SWA
+	Stopping     Stopping
+	Monitor      Monitor // what the best epoch is chosen by
+	Seed         uint64  // of the order of images and of augmentation
 
 	Workers         int           // goroutines that prepare batches; 0 counts as 1
 	Checkpoints     string        // a folder that survives attempts; "": none are kept
@@ -41,6 +50,46 @@ type Config struct {
 
 	Progress func(Progress)    // nil: none; called after every step
 	Log      func(line string) // nil: none
+}
+
+// Monitor is what the best epoch is chosen by and early stopping watches.
+type Monitor string
+
+// The monitors. Of equal epochs the earlier is better.
+const (
+	ByAccuracy Monitor = ""     // the highest
+	ByLoss     Monitor = "loss" // the lowest
+)
+
+// better reports whether a is better than b by more than margin.
+func (m Monitor) better(a, b Score, margin float64) bool {
+	if m == ByLoss {
+		return a.Loss < b.Loss-margin
+	}
+	return a.Accuracy > b.Accuracy+margin
+}
+
+// Stopping ends a training early.
+type Stopping struct {
+	Patience int     // epochs without an epoch that is better than all before; 0: the training is not stopped
+	Margin   float64 // how much better an epoch must be to count, at least 0
+}
+
+// after reports whether a training with this history is to end.
+func (s Stopping) after(m Monitor, history []Epoch) bool {
+	if s.Patience == 0 {
+		return false
+	}
+	best := 0 // the last epoch that counted
+	for i, e := range history {
+		if e.Validation == nil {
+			return false
+		}
+		if i > 0 && m.better(*e.Validation, *history[best].Validation, s.Margin) {
+			best = i
+		}
+	}
+	return len(history)-1-best >= s.Patience
 }
 
 // Progress is how far a training is.
@@ -81,9 +130,11 @@ type Score struct {
 // Result is a finished training.
 type Result struct {
 	Best, Last *onnx.Model
-	BestEpoch  int // by validation accuracy, the earlier of equal ones; the last without validation
-	Epochs     []Epoch
-	Rate       float64 // training images a second in this process; 0 when nothing was left to train
+	BestEpoch  int       // by validation accuracy, the earlier of equal ones; the last without validation
+	Epochs     []Epoch   // as many as were trained: fewer than were asked for where it stopped early
+	Averaged   *Averaged // of SWA; nil without
+	UseMean    bool      // Best and Last are SWA's mean
+	Rate       float64   // training images a second in this process; 0 when nothing was left to train
 }
 
 // DivergedError says that the loss or a weight is no finite number any more.
@@ -114,12 +165,18 @@ func Train(ctx context.Context, c Config) (*Result, error) {
 		return nil, err
 	}
 	defer r.machine.Close()
-	for r.epoch < c.Epochs {
+	for r.epoch < c.Epochs && !r.Stopping.after(r.Monitor, r.history) {
+		if err := r.thaw(); err != nil {
+			return nil, err
+		}
 		if err := r.runEpoch(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return r.result()
+	if r.epoch < c.Epochs {
+		r.log("stopped after epoch %d: none of the last %d was better than epoch %d", r.epoch, r.Stopping.Patience, r.bestEpoch)
+	}
+	return r.result(ctx)
 }
 
 // filled returns c with what is not given in place.
@@ -150,6 +207,7 @@ type run struct {
 	kept         int       // steps that the last checkpoint holds; 0: there is none
 	bestEpoch    int       // counts from 1; 0: none yet
 	best         *Snapshot // the state after bestEpoch; nil while that is the current one
+	mean         weightMean
 
 	meter meter
 }
@@ -159,7 +217,7 @@ func newRun(c Config) (*run, error) {
 	info := c.Data.Info()
 	var err error
 	if r.source == nil {
-		if r.source, err = DataSource(c.Data, c.Batch, c.Seed, c.Workers); err != nil {
+		if r.source, err = newDataSource(c.Data, c.Batch, c.Seed, c.Workers, c.Balanced); err != nil {
 			return nil, err
 		}
 	}
@@ -169,7 +227,16 @@ func newRun(c Config) (*run, error) {
 			return nil, err
 		}
 	}
-	r.machine, err = NewMachine(MachineOptions{Backend: c.Backend, Model: c.Model, Channels: info.Channels, Height: info.Height, Width: info.Width,
+	p, err := makePlan(c.Model)
+	if err != nil {
+		return nil, err
+	}
+	scales, err := c.Rates.scales(c.Model, p)
+	if err != nil {
+		return nil, err
+	}
+	r.machine, err = NewMachine(MachineOptions{Clip: c.Clip, Average: c.Average, Scales: scales, FrozenStatistics: c.Freeze.Statistics, Seed: c.Seed, Drop: c.Drop,
+		Backend: c.Backend, Model: c.Model, Channels: info.Channels, Height: info.Height, Width: info.Width,
 		Batch: c.Batch, Accumulate: c.Accumulate, Objective: c.Objective, Optimizer: c.Optimizer})
 	if err != nil {
 		return nil, err
@@ -191,7 +258,7 @@ func (r *run) resume() error {
 		return err
 	}
 	r.keeper = &keeper{dir: r.Checkpoints, fingerprint: fingerprint}
-	p, state, best, err := r.keeper.load()
+	p, state, best, mean, err := r.keeper.load()
 	if err != nil {
 		r.log("starting from the beginning: %v", err)
 		return nil
@@ -203,7 +270,8 @@ func (r *run) resume() error {
 		return err
 	}
 	r.epoch, r.batch, r.lossSum, r.totals, r.seen = p.Epoch, p.Batch, p.LossSum, p.Totals, p.Seen
-	r.history, r.bestEpoch, r.best = p.History, p.BestEpoch, best
+	r.history, r.bestEpoch, r.best, r.mean = p.History, p.BestEpoch, best, mean
+	r.kept, _ = r.steps()
 	r.log("resuming at epoch %d, step %d of %d", r.epoch+1, r.batch+1, r.source.Batches())
 	return nil
 }
@@ -258,8 +326,25 @@ func (r *run) stopped(err error) error {
 	return errors.Join(err, r.keep())
 }
 
+// thaw freezes what is frozen in the epoch that comes.
+func (r *run) thaw() error {
+	frozen, err := r.Freeze.frozenIn(r.epoch, r.Model, r.machine.plan)
+	if err != nil {
+		return err
+	}
+	changed, err := r.machine.Freeze(frozen)
+	if err != nil || !changed {
+		return err
+	}
+	r.log("epoch %d: %d of %d parameter tensors are trained", r.epoch+1, len(r.machine.plan.parameters)-len(frozen), len(r.machine.plan.parameters))
+	return nil
+}
+
 // rate returns the learning rate of a step, counted from 0 over all epochs.
 func (r *run) rate(step int) float64 {
+	if r.SWA.From > 0 && r.SWA.Rate > 0 && step/r.source.Batches()+1 >= r.SWA.From {
+		return r.SWA.Rate
+	}
 	_, total := r.steps()
 	return r.Schedule.At(r.LearningRate, step, total, r.source.Batches())
 }
@@ -267,6 +352,8 @@ func (r *run) rate(step int) float64 {
 func (r *run) step(b *Batch) error {
 	done, _ := r.steps()
 	rate := r.rate(done)
+	_, total := r.steps()
+	r.machine.SetMomentum(r.Schedule.Momentum(done, total, r.source.Batches()))
 	out, err := r.machine.Step(b, rate)
 	if err != nil {
 		return err
@@ -344,12 +431,15 @@ func (r *run) endEpoch(ctx context.Context) error {
 		e.Validation = &score
 		r.meter.resume()
 	}
-	better := r.bestEpoch == 0 || e.Validation == nil || e.Validation.Accuracy > r.history[r.bestEpoch-1].Validation.Accuracy
+	better := r.bestEpoch == 0 || e.Validation == nil || r.Monitor.better(*e.Validation, *r.history[r.bestEpoch-1].Validation, 0)
 	if !better && r.best == nil {
 		return errors.New("the best weights were lost") // an invariant: see advance
 	}
 	r.history = append(r.history, e)
 	r.logEpoch(e)
+	if err := r.averageEpoch(e.Epoch); err != nil {
+		return err
+	}
 	return r.advance(better)
 }
 
@@ -357,7 +447,7 @@ func (r *run) judge(ctx context.Context) (Score, error) {
 	if r.Judge != nil {
 		return r.Judge(ctx, r.machine)
 	}
-	return r.machine.score(ctx, r.validation)
+	return r.machine.score(ctx, r.validation, judgement(r.Objective, r.Validation))
 }
 
 // advance moves on to the next epoch. It copies the state when it is the best so far and another epoch will change it.
@@ -368,7 +458,7 @@ func (r *run) advance(better bool) error {
 		return nil
 	}
 	r.bestEpoch, r.best = r.epoch, nil
-	if r.history[r.epoch-1].Validation == nil || r.epoch == r.Epochs {
+	if r.history[r.epoch-1].Validation == nil || r.epoch == r.Epochs && r.SWA.From == 0 {
 		return nil
 	}
 	best, err := r.machine.Snapshot()
@@ -385,7 +475,7 @@ func (r *run) logEpoch(e Epoch) {
 		e.Epoch, r.Epochs, e.TrainLoss, e.TrainAccuracy, e.Validation.Loss, e.Validation.Accuracy, e.LearningRate)
 }
 
-func (r *run) result() (*Result, error) {
+func (r *run) result(ctx context.Context) (*Result, error) {
 	state, err := r.machine.Snapshot()
 	if err != nil {
 		return nil, err
@@ -399,8 +489,35 @@ func (r *run) result() (*Result, error) {
 		return nil, err
 	}
 	out.Best = out.Last
-	if r.best != nil && r.bestEpoch != r.Epochs {
-		out.Best, err = r.machine.Trained(*r.best)
+	if r.best != nil && r.bestEpoch != r.epoch {
+		if out.Best, err = r.machine.Trained(*r.best); err != nil {
+			return nil, err
+		}
 	}
-	return out, err
+	if r.mean.count == 0 {
+		return out, nil
+	}
+	return out, r.resultOfMean(ctx, out)
+}
+
+// resultOfMean puts SWA's mean into the result: as the last model, and as the best unless an epoch was better.
+func (r *run) resultOfMean(ctx context.Context, out *Result) error {
+	var err error
+	if out.Averaged, err = r.applyMean(ctx); err != nil {
+		return err
+	}
+	state, err := r.machine.Snapshot()
+	if err != nil {
+		return err
+	}
+	if out.Last, err = r.machine.Trained(state); err != nil {
+		return err
+	}
+	best := r.history[r.bestEpoch-1].Validation
+	out.UseMean = best == nil || !r.Monitor.better(*best, *out.Averaged.Score, 0)
+	if out.UseMean {
+		out.Best = out.Last
+	}
+	r.log("the mean of the weights of %d epochs: %s", out.Averaged.Count, out.Averaged.text())
+	return nil
 }

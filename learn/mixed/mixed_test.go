@@ -64,7 +64,7 @@ func run(t *testing.T, g *graph.Graph, device compute.Backend, z *graph.Node, in
 
 // Operands are rounded to the narrow type, sums are not.
 func TestProductsAreNarrow(t *testing.T) {
-	inner, err := gobackend.New("")
+	inner, err := gobackend.New("ops_sequential")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestProductsAreNarrow(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	inner, err := gobackend.New("")
+	inner, err := gobackend.New("ops_sequential")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,184 @@
+package learn
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/graph"
+
+	"github.com/darkroom-dev/darkroom/onnx"
+)
+
+// SWA is stochastic weight averaging (Izmailov et al. 2018): the mean of the weights at the ends of the last epochs. After the training the running
+// statistics of normalisations are measured anew, by one pass over the training batches.
+type SWA struct {
+	From int     // the first epoch, counted from 1, whose weights count; 0: none are averaged
+	Rate float64 // the learning rate from then on; 0: that of the schedule
+}
+
+// Averaged is what SWA came to.
+type Averaged struct {
+	From  int    `json:"from"`  // the first epoch
+	Count int    `json:"count"` // of epochs
+	Score *Score `json:"score,omitempty"`
+}
+
+func (a *Averaged) text() string {
+	if a.Score == nil {
+		return "not judged, there is no validation"
+	}
+	return fmt.Sprintf("validation loss %.4f, accuracy %.4f", a.Score.Loss, a.Score.Accuracy)
+}
+
+// weightMean is the mean of some snapshots' parameters, in order of the plan.
+type weightMean struct {
+	count   int
+	tensors [][]float32
+}
+
+// add takes a snapshot in.
+func (w *weightMean) add(s Snapshot, parameters int) {
+	w.count++
+	if w.tensors == nil {
+		w.tensors = make([][]float32, parameters)
+	}
+	for i := range w.tensors {
+		if w.tensors[i] == nil {
+			w.tensors[i] = make([]float32, len(s.tensors[i]))
+		}
+		for k, v := range s.tensors[i] {
+			mean := float64(w.tensors[i][k])
+			w.tensors[i][k] = float32(mean + (float64(v)-mean)/float64(w.count))
+		}
+	}
+}
+
+// averageEpoch takes the weights after an epoch, counted from 1, into the mean.
+func (r *run) averageEpoch(epoch int) error {
+	if r.SWA.From == 0 || epoch < r.SWA.From {
+		return nil
+	}
+	s, err := r.machine.Snapshot()
+	if err != nil {
+		return err
+	}
+	r.mean.add(s, len(r.machine.plan.parameters))
+	return nil
+}
+
+// applyMean gives the machine the mean weights, and statistics that belong to them, and judges them.
+func (r *run) applyMean(ctx context.Context) (*Averaged, error) {
+	for i, p := range r.machine.plan.parameters {
+		if err := r.machine.SetWeight(p.name, r.mean.tensors[i]); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.machine.measureStatistics(ctx, r.source, r.epoch); err != nil {
+		return nil, err
+	}
+	out := &Averaged{From: r.SWA.From, Count: r.mean.count}
+	if r.validation == nil && r.Judge == nil {
+		return out, nil
+	}
+	score, err := r.judge(ctx)
+	out.Score = &score
+	return out, err
+}
+
+// measureStatistics replaces the running statistics by their means over the batches of an epoch, with the weights as they are.
+func (m *Machine) measureStatistics(ctx context.Context, source BatchSource, epoch int) error {
+	momentum := momenta(m.o.Model)
+	var names []string
+	p, err := m.program("statistics", func(a *assembly) error {
+		l, err := a.lowerFresh()
+		if err != nil {
+			return err
+		}
+		for _, s := range m.plan.statistics {
+			if moved := l.updates[s.name]; moved != nil {
+				a.result(moved)
+				names = append(names, s.name)
+			}
+		}
+		return nil
+	})
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	sums := make([][]float64, len(names))
+	passes := 0
+	for b, err := range source.Epoch(ctx, epoch, 0) {
+		if err != nil {
+			return err
+		}
+		for number := range m.o.Accumulate {
+			if err := m.loadImages(b.Images, len(b.Indexes), number); err != nil {
+				return err
+			}
+			out, err := m.execute(p)
+			if err != nil {
+				return fmt.Errorf("measuring the statistics of normalisations: %w", err)
+			}
+			for i, result := range out {
+				list, err := floats(result)
+				if err != nil {
+					return err
+				}
+				if sums[i] == nil {
+					sums[i] = make([]float64, len(list))
+				}
+				for k, v := range list {
+					sums[i][k] += float64(v)
+				}
+				if err := result.Finalize(); err != nil {
+					return err
+				}
+			}
+			passes++
+		}
+	}
+	for i, name := range names {
+		mean := make([]float32, len(sums[i]))
+		for k, v := range sums[i] {
+			mean[k] = float32(v / float64(passes) / (1 - momentum[name]))
+		}
+		if err := m.SetWeight(name, mean); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lowerFresh lowers the model in training with running statistics of 0, so that they move to (1-momentum) times those of the batch.
+func (a *assembly) lowerFresh() (*lowering, error) {
+	o := a.m.o
+	images, err := a.feed(imagesFeed, shapes.Make(dtypes.Float32, o.Channels, o.Height, o.Width, a.m.microBatch()))
+	if err != nil {
+		return nil, err
+	}
+	weights := map[string]*graph.Node{}
+	for _, p := range a.m.plan.parameters {
+		weights[p.name] = a.read(slotKey{parameterSlot, p.name, 0})
+	}
+	for _, s := range a.m.plan.statistics {
+		weights[s.name] = graph.Zeros(a.g, shapes.Make(dtypes.Float32, s.dims...))
+	}
+	plain := *a.m.plan
+	plain.frozenStatistics = false
+	l, _, err := lower(o.Model, images, weights, &plain, true)
+	return l, err
+}
+
+// momenta returns the momentum of each running statistic.
+func momenta(m *onnx.Model) map[string]float64 {
+	out := map[string]float64{}
+	for _, n := range m.Graph().Node {
+		if n.OpType == "BatchNormalization" && len(n.Input) == 5 {
+			momentum := onnx.Float(n, "momentum", 0.9)
+			out[n.Input[3]], out[n.Input[4]] = momentum, momentum
+		}
+	}
+	return out
+}
