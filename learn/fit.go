@@ -41,6 +41,9 @@ func Check(c Config) error {
 	case c.Source == nil && c.Data.Len() < c.Batch:
 		return misfit("batch", "A batch of %d images is more than the %d images there are to train on. A batch that is not full is left out, so nothing would be trained. Write batch = %d or less.", c.Batch, c.Data.Len(), c.Data.Len())
 	}
+	if h, w, err := info.Policy.Size(info.Height, info.Width); c.Source == nil && err == nil && (h != info.Height || w != info.Width) {
+		return misfit("data", "The augmentation gives images of %d×%d, but validation and everything after it sees images of %d×%d. Bring them to one size in ingest, and let the augmentation keep it.", w, h, info.Width, info.Height)
+	}
 	if err := checkClasses(c); err != nil {
 		return err
 	}
@@ -68,10 +71,12 @@ func checkClasses(c Config) error {
 	switch {
 	case info.Task != "" && info.Task != dataset.Classification && info.Task != dataset.MultiLabel || len(info.Classes) == 0:
 		return misfit("data", "The images have no class labels: the dataset is for the task %q. Train on one whose images are labelled.", info.Task)
-	case info.Task == dataset.MultiLabel && !t.Soft:
+	case info.Task == dataset.MultiLabel && !yesOrNo(c.Objective):
 		return misfit("loss", "Each image may have several classes, which this loss does not take. Write loss \"binary_cross_entropy\" {}.")
 	case out.Classes != 0 && out.Classes != len(info.Classes):
 		return misfit("model", "The model has %d outputs, but the images have %d classes.", out.Classes, len(info.Classes))
+	case c.Source == nil && info.Policy.Mixes() && !t.Soft:
+		return misfit("loss", "The augmentation mixes images, so that a target is shares of several classes, which this loss was not told.")
 	case len(t.Weights) > 0 && len(t.Weights) != len(info.Classes):
 		return misfit("loss", "There are %d weights of classes, but %d classes. Give one for each, in the order %q.", len(t.Weights), len(info.Classes), info.Classes)
 	case c.Balanced && info.Task == dataset.MultiLabel:
@@ -86,6 +91,15 @@ func checkClasses(c Config) error {
 		}
 	}
 	return nil
+}
+
+// yesOrNo reports whether an objective has an answer for each class by itself.
+func yesOrNo(o Objective) bool {
+	if p, ok := o.(Penalised); ok {
+		o = p.Objective
+	}
+	_, ok := o.(BinaryCrossEntropy)
+	return ok
 }
 
 // checkRecipe refuses arguments that do not fit the model, the length of the training or each other.

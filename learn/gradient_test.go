@@ -195,7 +195,7 @@ func TestGradientsOnTheDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer backend.Finalize()
-	machine, err := newMachine(MachineOptions{Backend: backend, Model: m, Channels: 3, Height: 6, Width: 6, Batch: 5, Objective: CrossEntropy{Smoothing: 0.1}}, p)
+	machine, err := newMachine(MachineOptions{Backend: backend, Model: m, Channels: 3, Height: 6, Width: 6, Batch: 5, Objective: CrossEntropy{Targets: Targets{Smoothing: 0.1}}}, p)
 	if err != nil {
 		t.Fatal(err)
 	}

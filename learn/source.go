@@ -43,7 +43,7 @@ type BatchSource interface {
 }
 
 // DataSource is the source of a training on a labelled dataset: every image once in an epoch, in a new order and newly augmented, with its label
-// as the input "labels". What is left of a last batch that is not full is left out of that epoch.
+// as the input "labels", and shares of classes as "targets" where its policy mixes images or an image may have several classes. What is left of a last batch that is not full is left out of that epoch.
 func DataSource(d *dataset.Dataset, batch int, seed uint64, workers int) (BatchSource, error) {
 	return newDataSource(d, batch, seed, workers, false)
 }
@@ -88,7 +88,10 @@ func (s *dataSource) Epoch(ctx context.Context, epoch, first int) iter.Seq2[*Bat
 			var batch *Batch
 			if err == nil {
 				batch = &Batch{Images: b.Images, Ints: map[string][]int32{LabelsInput: b.Labels}, Indexes: b.Indexes}
-				if s.data.Info().Task == dataset.MultiLabel {
+				switch {
+				case b.Targets != nil:
+					batch.Floats = map[string][]float32{TargetsInput: b.Targets}
+				case s.data.Info().Task == dataset.MultiLabel:
 					batch.Floats = map[string][]float32{TargetsInput: s.several(b.Indexes)}
 				}
 			}

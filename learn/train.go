@@ -342,11 +342,16 @@ func (r *run) thaw() error {
 
 // rate returns the learning rate of a step, counted from 0 over all epochs.
 func (r *run) rate(step int) float64 {
-	if r.SWA.From > 0 && r.SWA.Rate > 0 && step/r.source.Batches()+1 >= r.SWA.From {
-		return r.SWA.Rate
-	}
 	_, total := r.steps()
-	return r.Schedule.At(r.LearningRate, step, total, r.source.Batches())
+	return r.StepRate(step, total, r.source.Batches())
+}
+
+// StepRate returns the learning rate of a step, counted from 0, of total with perEpoch in each epoch.
+func (c Config) StepRate(step, total, perEpoch int) float64 {
+	if c.SWA.From > 0 && c.SWA.Rate > 0 && step/perEpoch+1 >= c.SWA.From {
+		return c.SWA.Rate
+	}
+	return c.Schedule.At(c.LearningRate, step, total, perEpoch)
 }
 
 func (r *run) step(b *Batch) error {

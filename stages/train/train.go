@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/darkroom-dev/darkroom/artifact"
@@ -23,10 +25,11 @@ import (
 // Kind is the train kind.
 var Kind = &stages.Kind{
 	Name:    "train",
-	Version: 4,
+	Version: 5,
 	Doc: "Trains a model on a dataset. The images are shuffled anew in every epoch, and an augmentation policy of the dataset is applied anew to each image; the images of a last batch " +
 		"that is not full are left out of that epoch. After each epoch the model is scored on `validation`, without augmentation; `model` is the one with the best accuracy, the earlier of equal ones, " +
 		"and without `validation` the last.\n\n" +
+		"A model that is given, even one that was exported elsewhere, is trained on from its weights; `freeze`, `rates` and `head` say how. Mixed images and images of several classes bring soft targets, which every loss takes.\n\n" +
 		"The normalisation of the pixels is measured on the training images and becomes a part of the model. A training that is stopped, even by a kill, goes on from its last checkpoint and ends in the " +
 		"same bytes. `curves` is a folder with curves.json and a TensorBoard event file, whose times are steps.",
 	Example: `train "teacher" {
@@ -48,80 +51,39 @@ var Kind = &stages.Kind{
 }
 
 type train struct {
-	model      string
-	epochs     int
-	batch      int
-	rate       float64
-	mean, std  []float64
-	workers    int
-	compute    stages.Compute
-	checkpoint float64
-	loss       stages.Chosen
-	optimizer  stages.Chosen
-	schedule   stages.Chosen
+	Recipe
+	model     string
+	head      string
+	balanced  bool
+	mean, std []float64
+	loss      stages.Chosen
+	compute   stages.Compute
+	notes     []string // what was done to the model before training, for the report
 }
 
 func (t *train) Declare(s *stages.Schema) {
 	s.In("data", artifact.Dataset, "Labelled images to train on.")
 	s.In("validation", artifact.Dataset, "Labelled images to choose the best epoch by. They must not be those of `data`.").OrNone()
-	s.In("init", artifact.Model, "A model whose weights are the start wherever name and dimensions agree, such as one that was pretrained. The others start fresh.").OrNone()
+	s.In("init", artifact.Model, "A model whose weights are the start wherever name and dimensions agree, such as one that was pretrained. The others start fresh; the log and the report name them.").OrNone()
 	s.String(&t.model, "model", "", "An architecture of the zoo, with fresh weights, or a model to go on with.").Required().OneOf(zoo.Names()...).OrInput(artifact.Model)
-	s.Int(&t.epochs, "epochs", 0, "Passes over the training images.").Required().In(1, 100_000)
-	s.Int(&t.batch, "batch", 128, "Images in a step.").In(1, 65536).InUnit("images")
-	s.Float(&t.rate, "learning_rate", 0.1, "The peak step size.").Above(0)
+	s.String(&t.head, "head", "auto", "The classifier of a model that is given: `auto` replaces it by a fresh one where the images have another number of classes, `fresh` always, `keep` never.").OneOf("auto", "fresh", "keep")
+	s.Choice(&t.loss, "loss", "cross_entropy", "What is made small.", losses...)
+	t.DeclareRecipe(s)
+	s.Bool(&t.balanced, "balanced", false, "Balanced sampling: in each epoch every class comes equally often; images of a small class are repeated, and some of a large one left out, others in each epoch.")
 	s.Floats(&t.mean, "mean", nil, "Per channel, of pixels 0 to 1: subtracted inside a model of the zoo. Without it, measured on the training images.").In(-1000, 1000)
 	s.Floats(&t.std, "std", nil, "Per channel, with `mean`: what pixels are divided by then.").Above(0)
-	s.Choice(&t.loss, "loss", "cross_entropy", "What is made small.",
-		stages.Variant{Name: "cross_entropy", Doc: "Softmax cross entropy.", New: func() stages.Declarer { return &crossEntropy{} }})
-	s.Choice(&t.optimizer, "optimizer", "sgd", "How a gradient moves the weights.",
-		stages.Variant{Name: "sgd", Doc: "Stochastic gradient descent with momentum, as PyTorch defines it.", New: func() stages.Declarer { return &sgd{} }})
-	s.Choice(&t.schedule, "schedule", "cosine", "How the step size goes over the training.",
-		stages.Variant{Name: "constant", Doc: "The peak all the time.", New: func() stages.Declarer { return &constant{} }},
-		stages.Variant{Name: "cosine", Doc: "From the peak down along half a cosine (Loshchilov and Hutter 2017).", New: func() stages.Declarer { return &cosine{} }})
 	t.compute.Declare(s)
-	s.Int(&t.workers, "workers", 2, "Goroutines that prepare batches.").In(1, 256).NotInKey()
-	s.Float(&t.checkpoint, "checkpoint", 20, "Time between checkpoints within an epoch; there is one at the end of each.").In(1, 86400).InUnit("seconds").NotInKey()
 	s.Out("model", artifact.Model, "The model after the epoch with the best validation accuracy, else after the last.")
 	s.Out("last", artifact.Model, "The model after the last epoch.")
 	s.Out("curves", artifact.Metrics, "Loss, accuracy and learning rate by epoch: a folder with curves.json and a TensorBoard event file.")
-	s.Out("report", artifact.Report, "The curves, the model and its arguments.")
-	s.Reports("best_epoch", stages.Integer, "The epoch, from 1, whose weights `model` has.")
-	s.Reports("accuracy", stages.Number, "Share of right answers in that epoch: on `validation`, else on the training images.")
-	s.Reports("loss", stages.Number, "Mean cross entropy in that epoch, in nats, on the same images.")
+	s.Out("report", artifact.Report, "The curves, the schedule, the model and its arguments.")
+	s.Reports("best_epoch", stages.Integer, "The epoch, from 1, whose weights `model` has; the last where it has the mean of several.")
+	s.Reports("epochs", stages.Integer, "How many epochs were trained: fewer than `epochs` says where it stopped early.")
+	s.Reports("accuracy", stages.Number, "Share of right answers of `model`: on `validation`, else on the training images. Where an image may have several classes, of images all of whose classes are right.")
+	s.Reports("loss", stages.Number, "Its mean cross entropy, in nats, on the same images; the binary one where that is trained.")
 	s.Reports("parameters", stages.Integer, "How many numbers the model holds.")
 	s.Measures("images_per_second", "images/s", "Training images a second, without validation.")
 	s.Measures("peak_memory", "bytes", "Most memory that the process had in use.")
-}
-
-type crossEntropy struct{ smoothing float64 }
-
-func (c *crossEntropy) Declare(s *stages.Schema) {
-	s.Float(&c.smoothing, "smoothing", 0, "Label smoothing: this share of each target is spread evenly over all classes (Szegedy et al. 2016).").In(0, 1).Below(1)
-}
-
-type sgd struct {
-	momentum, decay    float64
-	decayAll, nesterov bool
-}
-
-func (o *sgd) Declare(s *stages.Schema) {
-	s.Float(&o.momentum, "momentum", 0.9, "How much of the former direction is kept.").In(0, 1).Below(1)
-	s.Float(&o.decay, "weight_decay", 5e-4, "Pulls weights towards zero: added to the gradient as decay times weight.").In(0, 1)
-	s.Bool(&o.decayAll, "decay_all", false, "Decay biases and the scales and shifts of normalisations too, not only kernels and matrices.")
-	s.Bool(&o.nesterov, "nesterov", false, "Nesterov's momentum.")
-}
-
-type constant struct{ warmup float64 }
-
-func (c *constant) Declare(s *stages.Schema) {
-	s.Float(&c.warmup, "warmup", 0, "Epochs in which the step size rises to the peak.").Min(0).InUnit("epochs")
-}
-
-type cosine struct{ warmup, final float64 }
-
-func (c *cosine) Declare(s *stages.Schema) {
-	s.Float(&c.warmup, "warmup", 0, "Epochs in which the step size rises to the peak first.").Min(0).InUnit("epochs")
-	s.Float(&c.final, "final", 0, "Share of the peak at the end.").In(0, 1)
 }
 
 // Check implements stages.Checker.
@@ -133,20 +95,12 @@ func (t *train) Check() []stages.Problem {
 	if t.model == "" && len(t.mean) > 0 {
 		out = append(out, stages.Problemf("mean", "Arguments that exclude each other", "A model that is given has its own normalisation. Remove \"mean\" and \"std\"."))
 	}
-	if s := t.timing(); s.Warmup > float64(t.epochs) {
-		out = append(out, stages.Problemf("epochs", "Value out of range", "The warm-up of %g epochs is longer than the whole training of %d. Make \"warmup\" smaller or \"epochs\" larger.", s.Warmup, t.epochs))
+	if l, ok := t.loss.Body.(interface{ problem() *stages.Problem }); ok {
+		if p := l.problem(); p != nil {
+			out = append(out, *p)
+		}
 	}
-	return out
-}
-
-func (t *train) timing() learn.Schedule {
-	switch s := t.schedule.Body.(type) {
-	case *constant:
-		return learn.Schedule{Warmup: s.warmup}
-	case *cosine:
-		return learn.Schedule{Cosine: true, Warmup: s.warmup, Final: s.final}
-	}
-	return learn.Schedule{}
+	return append(out, t.CheckRecipe()...)
 }
 
 // Run implements stages.Stage.
@@ -161,6 +115,9 @@ func (t *train) Run(ctx context.Context, job *stages.Job) error {
 		return err
 	}
 	defer data.Close()
+	if info := data.Info(); len(info.Classes) == 0 {
+		return stages.Problemf("data", "Training cannot start", "The images have no class labels: the dataset is for the task %q. Train on one whose images are labelled.", info.Task)
+	}
 	c := t.config(job, data)
 	if in, ok := job.Input("validation"); ok {
 		if c.Validation, err = dataset.Open(in.Path); err != nil {
@@ -191,14 +148,14 @@ func (t *train) Run(ctx context.Context, job *stages.Job) error {
 
 // config says how to train; the model and the device are filled in later.
 func (t *train) config(job *stages.Job, data *dataset.Dataset) learn.Config {
-	c := learn.Config{Data: data, Epochs: t.epochs, Batch: t.batch, LearningRate: t.rate, Schedule: t.timing(), Seed: job.Seed, Workers: t.workers,
+	c := learn.Config{Data: data, Seed: job.Seed, Balanced: t.balanced,
 		Checkpoints: job.ScratchDir, CheckpointEvery: time.Duration(t.checkpoint * float64(time.Second)),
 		Log: func(line string) { job.Logf("%s", line) }, Progress: func(p learn.Progress) { job.Progress(progress(p)) }}
-	if l, ok := t.loss.Body.(*crossEntropy); ok {
-		c.Objective = learn.CrossEntropy{Smoothing: l.smoothing}
-	}
-	if o, ok := t.optimizer.Body.(*sgd); ok {
-		c.Optimizer = learn.SGD{Momentum: o.momentum, WeightDecay: o.decay, DecayAll: o.decayAll, Nesterov: o.nesterov}
+	t.Apply(&c)
+	if l, ok := t.loss.Body.(interface {
+		objective(d *dataset.Dataset) learn.Objective
+	}); ok && len(data.Info().Classes) > 0 {
+		c.Objective = l.objective(data)
 	}
 	return c
 }
@@ -210,7 +167,7 @@ func progress(p learn.Progress) stages.Progress {
 	}
 	out := stages.Progress{Phase: phase, Done: p.Done, Total: p.Total, Unit: "images", Rate: p.Rate, Left: p.Left}
 	if p.Done > 0 {
-		out.Metrics = []stages.Metric{{Name: "loss", Value: p.Loss}, {Name: "accuracy", Value: p.Accuracy}}
+		out.Metrics = []stages.Metric{{Name: "loss", Value: p.Loss}, {Name: "accuracy", Value: p.Accuracy}, {Name: "learning rate", Value: p.LearningRate}}
 	}
 	return out
 }
@@ -236,15 +193,42 @@ func (t *train) start(job *stages.Job, data *dataset.Dataset) (*onnx.Model, erro
 	if err != nil {
 		return nil, err
 	}
-	copied, fresh, err := onnx.CopyWeights(model, from)
+	fresh := unmatched(model, from)
+	copied, _, err := onnx.CopyWeights(model, from)
 	if err != nil {
 		return nil, err
 	}
 	if copied == 0 {
 		return nil, stages.Problemf("init", "Model does not fit", "No weight of the model on \"init\" has the name and the dimensions of one in %s. Use a model of the same architecture.", t.modelName())
 	}
-	job.Logf("%d weights are those of init, %d start fresh", copied, fresh)
+	text := fmt.Sprintf("%d weights are those of init, %d start fresh", copied, len(fresh))
+	if len(fresh) > 0 {
+		text += ": " + strings.Join(fresh, ", ")
+	}
+	t.note(job, "%s", text)
 	return model, nil
+}
+
+// unmatched names the weights of a model that have no counterpart of the same name and dimensions.
+func unmatched(to, from *onnx.Model) []string {
+	var names []string
+	for _, t := range to.Graph().Initializer {
+		have, ok := to.Tensor(t.Name)
+		if !ok {
+			continue
+		}
+		if other, ok := from.Tensor(t.Name); !ok || !slices.Equal(other.Dims, have.Dims) {
+			names = append(names, t.Name)
+		}
+	}
+	return names
+}
+
+// note says in the log and in the report what was done to the model.
+func (t *train) note(job *stages.Job, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	t.notes = append(t.notes, text)
+	job.Logf("%s", text)
 }
 
 func (t *train) base(job *stages.Job, data *dataset.Dataset) (*onnx.Model, error) {
@@ -254,8 +238,8 @@ func (t *train) base(job *stages.Job, data *dataset.Dataset) (*onnx.Model, error
 		if err != nil {
 			return nil, err
 		}
-		if p := classProblem("model", info.Classes, model.Meta().Classes); p != nil {
-			return nil, *p
+		if model, err = t.withHead(job, model, info.Classes); err != nil {
+			return nil, err
 		}
 		meta := model.Meta()
 		meta.Classes, meta.Task = info.Classes, "classification"
@@ -272,6 +256,27 @@ func (t *train) base(job *stages.Job, data *dataset.Dataset) (*onnx.Model, error
 		return nil, stages.Problemf("mean", "Mean and deviation do not match", "There are %d numbers in \"mean\", but the images have %d channels. Give one number for each channel.", len(mean), info.Channels)
 	}
 	return zoo.Build(t.model, zoo.Options{Classes: info.Classes, Channels: info.Channels, Height: info.Height, Width: info.Width, Mean: mean, Std: std, Seed: job.Seed})
+}
+
+// withHead returns a model that is given with a classifier for the classes of the images.
+func (t *train) withHead(job *stages.Job, model *onnx.Model, classes []string) (*onnx.Model, error) {
+	had := model.Output().Classes
+	if names := model.Meta().Classes; len(names) > 0 {
+		had = len(names)
+	}
+	if t.head == "fresh" || t.head == "auto" && had != 0 && had != len(classes) {
+		other, names, err := model.ReplaceHead(len(classes), job.Seed)
+		if err != nil {
+			return nil, stages.Problemf("model", "Classifier cannot be replaced", "The model has %d classes and the images have %d, but its classifier cannot be replaced: %v. Export it with another last layer.", had, len(classes), err)
+		}
+		t.note(job, "the classifier of %d classes is replaced by a fresh one of %d: %s", had, len(classes), strings.Join(names, ", "))
+		return other, nil
+	}
+	if p := classProblem("model", classes, model.Meta().Classes); p != nil {
+		p.Detail += " To train these classes anew, write head = \"fresh\"."
+		return nil, *p
+	}
+	return model, nil
 }
 
 // classProblem says how the class names of what is on a port differ from those of the training images; nil when they agree or there are none.
@@ -301,8 +306,26 @@ func (t *train) problem(err error) error {
 	}
 	var diverged *learn.DivergedError
 	if errors.As(err, &diverged) {
-		return stages.Problemf("learning_rate", "Training diverged", "The loss is not a finite number any more, at step %d in epoch %d, with a learning rate of %.4g. The learning rate is too high for this model "+
-			"and these images: try a third of it, or a schedule with a warm-up.", diverged.Step, diverged.Epoch, diverged.LearningRate)
+		return divergence(diverged)
 	}
 	return err
+}
+
+// divergence says where a training went wrong and what to do.
+func divergence(e *learn.DivergedError) stages.Problem {
+	text := fmt.Sprintf("The loss is not a finite number any more, at step %d in epoch %d, with a learning rate of %.4g.", e.Step, e.Epoch, e.LearningRate)
+	if e.Kept > 0 {
+		text += fmt.Sprintf(" The last good checkpoint holds the state after step %d.", e.Kept)
+	} else {
+		text += " There is no checkpoint from before."
+	}
+	if n := len(e.Samples); n > 0 {
+		shown := e.Samples[:min(n, 8)]
+		text += fmt.Sprintf(" The images of that batch are %s", strings.Join(shown, ", "))
+		if n > len(shown) {
+			text += fmt.Sprintf(" and %d more", n-len(shown))
+		}
+		text += "."
+	}
+	return stages.Problemf("learning_rate", "Training diverged", "%s The learning rate is too high for this model and these images: try a third of it, a schedule with a warm-up, or a clip block.", text)
 }

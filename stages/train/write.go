@@ -22,11 +22,12 @@ func (t *train) write(job *stages.Job, c learn.Config, r *learn.Result) error {
 	if err := learn.WriteCurves(job.Output("curves"), learn.Curves{BestEpoch: r.BestEpoch, Epochs: r.Epochs}); err != nil {
 		return err
 	}
-	if err := t.page(c, r).WriteFile(job.Output("report")); err != nil {
+	if err := t.page(job.Args, c, r).WriteFile(job.Output("report")); err != nil {
 		return err
 	}
-	best := score(r.Epochs[r.BestEpoch-1])
-	job.Value("best_epoch", r.BestEpoch)
+	best := score(r)
+	job.Value("best_epoch", bestEpoch(r))
+	job.Value("epochs", len(r.Epochs))
 	job.Value("accuracy", best.Accuracy)
 	job.Value("loss", best.Loss)
 	job.Value("parameters", r.Best.Parameters())
@@ -37,41 +38,58 @@ func (t *train) write(job *stages.Job, c learn.Config, r *learn.Result) error {
 	return nil
 }
 
-// score is what an epoch is judged by.
-func score(e learn.Epoch) learn.Score {
+// score is what the best model is judged by.
+func score(r *learn.Result) learn.Score {
+	if r.UseMean && r.Averaged.Score != nil {
+		return *r.Averaged.Score
+	}
+	e := r.Epochs[bestEpoch(r)-1]
 	if e.Validation != nil {
 		return *e.Validation
 	}
 	return learn.Score{Loss: e.TrainLoss, Accuracy: e.TrainAccuracy}
 }
 
+func bestEpoch(r *learn.Result) int {
+	if r.UseMean {
+		return len(r.Epochs)
+	}
+	return r.BestEpoch
+}
+
 // page is the report.
-func (t *train) page(c learn.Config, r *learn.Result) *report.Page {
+func (t *train) page(args stages.Args, c learn.Config, r *learn.Result) *report.Page {
 	info := c.Data.Info()
-	best := score(r.Epochs[r.BestEpoch-1])
+	best := score(r)
 	on := "training images, while the weights moved"
 	if c.Validation != nil {
 		on = report.Count(c.Validation.Len()) + " validation images"
 	}
 	p := report.New("Training of " + t.modelName())
-	p.Subtitle(fmt.Sprintf("%s images of %d×%d, %d classes, %d epochs", report.Count(c.Data.Len()), info.Width, info.Height, len(info.Classes), c.Epochs))
+	p.Subtitle(fmt.Sprintf("%s images of %d×%d, %d classes, %d epochs", report.Count(c.Data.Len()), info.Width, info.Height, len(info.Classes), len(r.Epochs)))
 	p.Facts(
 		report.Fact{Name: "Accuracy", Value: report.Percent(best.Accuracy), Note: "on " + on},
-		report.Fact{Name: "Loss", Value: report.Number(best.Loss, 4), Note: "cross entropy in nats"},
-		report.Fact{Name: "Best epoch", Value: strconv.Itoa(r.BestEpoch), Note: fmt.Sprintf("of %d", c.Epochs)},
+		report.Fact{Name: "Loss", Value: report.Number(best.Loss, 4), Note: t.lossNote(c)},
+		t.epochFact(c, r),
 		report.Fact{Name: "Parameters", Value: report.Count(r.Best.Parameters())},
 	)
 	p.Section("Curves")
-	p.Plots(t.plots(r)...)
+	p.Plots(t.plots(c, r)...)
+	if len(t.notes) > 0 {
+		p.Section("The model it started from")
+		for _, n := range t.notes {
+			p.Text(strings.ToUpper(n[:1]) + n[1:] + ".")
+		}
+	}
 	p.Section("Arguments")
-	p.Table(report.Table{Title: "How it was trained", Columns: []report.Column{{Name: "Argument"}, {Name: "Value"}}, Rows: t.arguments(c)})
+	p.Table(report.Table{Title: "How it was trained", Columns: []report.Column{{Name: "Argument"}, {Name: "Value"}}, Rows: t.arguments(args, c)})
 	return p
 }
 
-func (t *train) plots(r *learn.Result) []report.LinePlot {
-	var loss, accuracy, rate, validLoss, validAccuracy []float64
+func (t *train) plots(c learn.Config, r *learn.Result) []report.LinePlot {
+	var loss, accuracy, validLoss, validAccuracy []float64
 	for _, e := range r.Epochs {
-		loss, accuracy, rate = append(loss, e.TrainLoss), append(accuracy, e.TrainAccuracy), append(rate, e.LearningRate)
+		loss, accuracy = append(loss, e.TrainLoss), append(accuracy, e.TrainAccuracy)
 		if e.Validation != nil {
 			validLoss, validAccuracy = append(validLoss, e.Validation.Loss), append(validAccuracy, e.Validation.Accuracy)
 		}
@@ -83,22 +101,69 @@ func (t *train) plots(r *learn.Result) []report.LinePlot {
 		}
 		return s
 	}
-	marks := []report.Mark{{X: float64(r.BestEpoch), Name: "best"}}
+	marks := []report.Mark{{X: float64(bestEpoch(r)), Name: "best"}}
 	x := report.Axis{Name: "epoch"}
 	return []report.LinePlot{
 		{Title: "Accuracy", X: x, Y: report.Axis{Name: "accuracy", Percent: true}, Series: series(accuracy, validAccuracy), Marks: marks},
 		{Title: "Loss", X: x, Y: report.Axis{Name: "loss", Zero: true}, Series: series(loss, validLoss), Marks: marks},
-		{Title: "Learning rate at the end of each epoch", X: x, Y: report.Axis{Name: "learning rate", Zero: true}, Series: []report.Series{{Name: "learning rate", Y: rate}}},
+		schedulePlot(c),
 	}
 }
 
-func (t *train) arguments(c learn.Config) [][]string {
-	number := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
-	rows := [][]string{
-		{"model", t.modelName()}, {"epochs", strconv.Itoa(c.Epochs)}, {"batch", strconv.Itoa(c.Batch)}, {"learning_rate", number(c.LearningRate)},
-		{"schedule", t.schedule.Name}, {"warmup", number(c.Schedule.Warmup) + " epochs"}, {"optimizer", t.optimizer.Name}, {"momentum", number(t.sgd().momentum)},
-		{"weight_decay", number(t.sgd().decay)}, {"nesterov", strconv.FormatBool(t.sgd().nesterov)}, {"loss", t.loss.Name}, {"smoothing", number(t.loss.Body.(*crossEntropy).smoothing)},
+// schedulePlot is the learning rate of every step of the whole training, at most 400 points of it.
+func schedulePlot(c learn.Config) report.LinePlot {
+	perEpoch := max(c.Data.Len()/c.Batch, 1)
+	total := c.Epochs * perEpoch
+	every := max(total/400, 1)
+	var x, y []float64
+	for step := 0; step < total; step += every {
+		x, y = append(x, float64(step)/float64(perEpoch)), append(y, c.StepRate(step, total, perEpoch))
 	}
+	return report.LinePlot{Title: "Learning rate, as the schedule has it", X: report.Axis{Name: "epochs done"}, Y: report.Axis{Name: "learning rate", Zero: true},
+		Series: []report.Series{{Name: "learning rate", X: x, Y: y}}}
+}
+
+func (t *train) epochFact(c learn.Config, r *learn.Result) report.Fact {
+	note := fmt.Sprintf("of %d", len(r.Epochs))
+	if len(r.Epochs) < c.Epochs {
+		note += fmt.Sprintf("; stopped early, %d were asked for", c.Epochs)
+	}
+	if r.UseMean {
+		return report.Fact{Name: "Weights", Value: fmt.Sprintf("mean of %d", r.Averaged.Count), Note: fmt.Sprintf("epochs, from %d on", r.Averaged.From)}
+	}
+	return report.Fact{Name: "Best epoch", Value: strconv.Itoa(r.BestEpoch), Note: note}
+}
+
+func (t *train) lossNote(c learn.Config) string {
+	if _, ok := c.Objective.(learn.BinaryCrossEntropy); ok {
+		return "binary cross entropy in nats"
+	}
+	return "cross entropy in nats"
+}
+
+func (t *train) arguments(args stages.Args, c learn.Config) [][]string {
+	number := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+	rows := [][]string{{"model", t.modelName()}, {"epochs", strconv.Itoa(c.Epochs)}, {"batch", strconv.Itoa(c.Batch)}, {"learning_rate", number(c.LearningRate)}}
+	add := func(name, value string, when bool) {
+		if when {
+			rows = append(rows, []string{name, value})
+		}
+	}
+	add("accumulate", strconv.Itoa(c.Accumulate), c.Accumulate > 1)
+	rows = append(rows, chosenRow(args, "optimizer", t.optimizer), chosenRow(args, "schedule", t.schedule), chosenRow(args, "loss", t.loss))
+	for _, b := range []struct {
+		name string
+		body stages.Declarer
+		when bool
+	}{{"clip", clipArgs{&t.clip}, t.clip != learn.Clip{}}, {"freeze", &t.freeze, t.freeze.Share > 0 || len(t.freeze.Patterns) > 0}, {"ema", &t.ema, t.averages},
+		{"rates", &t.rates, t.rates.bottom > 0 || t.rates.decay > 0 || len(t.rates.match) > 0},
+		{"swa", swaArgs{&t.swa}, t.means}, {"early_stopping", stoppingArgs{&t.stopping}, t.stops}} {
+		add(b.name, strings.Join(argumentTexts(b.body, block(args, b.name)), ", "), b.when)
+	}
+	add("monitor", t.monitor, t.monitor != "accuracy")
+	add("dropout", number(t.dropout), t.dropout > 0)
+	add("drop_path", number(t.dropPath), t.dropPath > 0)
+	add("balanced", "true", t.balanced)
 	if policy := c.Data.Info().Policy; policy != nil {
 		var names []string
 		for _, o := range policy.Operations() {
@@ -107,6 +172,42 @@ func (t *train) arguments(c learn.Config) [][]string {
 		rows = append(rows, []string{"augmentation", strings.Join(names, ", ")})
 	}
 	return rows
+}
+
+// block returns what the user wrote in a block.
+func block(args stages.Args, name string) stages.Args {
+	for _, b := range args.Blocks {
+		if b.Type == name {
+			return b.Args
+		}
+	}
+	return stages.Args{}
+}
+
+// chosenRow is a chosen block with its arguments.
+func chosenRow(args stages.Args, name string, c stages.Chosen) []string {
+	return []string{name, strings.Join(append([]string{c.Name}, argumentTexts(c.Body, block(args, name))...), ", ")}
+}
+
+// argumentTexts are the values of a block's arguments, as they were written or else by default.
+func argumentTexts(d stages.Declarer, written stages.Args) []string {
+	var out []string
+	for _, a := range stages.SchemaOf(d).Args {
+		v, ok := written.Values[a.Name]
+		if !ok {
+			v = a.Default
+		}
+		switch list := v.(type) {
+		case nil:
+			continue
+		case []any:
+			if len(list) == 0 {
+				continue
+			}
+		}
+		out = append(out, fmt.Sprintf("%s %v", a.Name, v))
+	}
+	return out
 }
 
 // peakMemory returns the most bytes of memory that this process had in use, where the system says so.
@@ -123,5 +224,3 @@ func peakMemory() (float64, bool) {
 	}
 	return 0, false
 }
-
-func (t *train) sgd() *sgd { return t.optimizer.Body.(*sgd) }
