@@ -58,10 +58,29 @@ func (r *run) fingerprint() (artifact.Digest, error) {
 	if r.Source != nil {
 		source = r.Source.Identity()
 	}
-	further := fmt.Sprintf("%+v %t %+v %+v %+v %+v %+v %+v %q", r.Clip, r.Balanced, r.Drop, r.Freeze, r.Rates, r.Average, r.SWA, r.Stopping, r.Monitor)
+	further := fmt.Sprintf("%s %+v %t %+v %+v %+v %+v %+v %+v %q", maskIdentity(r.Masks), r.Clip, r.Balanced, r.Drop, r.Freeze, r.Rates, r.Average, r.SWA, r.Stopping, r.Monitor)
 	text := fmt.Sprintf("%s %s %d %d %d %d %d %x %T%+v %T %s %q %q %T%+v %d %s", artifact.DigestBytes(model), r.Backend.Description(), r.Data.Len(), images,
 		r.Epochs, r.Batch, r.Accumulate, r.LearningRate, r.Optimizer, r.Optimizer, r.Objective, r.Objective.Identity(), source, r.JudgeIdentity, r.Schedule.Shape, r.Schedule, r.Seed, further)
 	return artifact.DigestBytes([]byte(text)), nil
+}
+
+// maskIdentity names the masks; "" where there are none.
+func maskIdentity(masks map[string][]bool) string {
+	var text bytes.Buffer
+	for _, name := range sortedKeys(masks) {
+		fmt.Fprintf(&text, "%q ", name)
+		for _, stays := range masks[name] {
+			if stays {
+				text.WriteByte(1)
+			} else {
+				text.WriteByte(0)
+			}
+		}
+	}
+	if text.Len() == 0 {
+		return ""
+	}
+	return string(artifact.DigestBytes(text.Bytes()))
 }
 
 // keep writes a checkpoint of the run as it is, unless its weights are not finite: the former one stays then.

@@ -59,6 +59,8 @@ type MachineOptions struct {
 	Frozen map[string]bool
 	// FrozenStatistics says that a normalisation whose scale and shift are both frozen normalises by its running statistics, which stay as they are.
 	FrozenStatistics bool
+	// Masks hold numbers of parameters at 0, by name: those whose entry, in the order of the file, is false.
+	Masks map[string][]bool
 	// Seed and the number of the step decide what dropout leaves out.
 	Seed uint64
 	Drop Drop
@@ -127,6 +129,11 @@ func newMachine(o MachineOptions, p *plan) (*Machine, error) {
 	}
 	if o.Optimizer == nil {
 		o.Optimizer = SGD{}
+	}
+	for _, name := range sortedKeys(o.Masks) {
+		if t, ok := o.Model.Tensor(name); !ok || !p.isParameter(name) || len(t.Data) != len(o.Masks[name]) {
+			return nil, fmt.Errorf("a mask of %d numbers for %q, which is no parameter of as many", len(o.Masks[name]), name)
+		}
 	}
 	m := &Machine{o: o, plan: p, index: map[slotKey]int{}, feeds: map[string]*feed{}, programs: map[string]*program{}}
 	if o.Objective != nil {

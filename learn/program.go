@@ -275,6 +275,9 @@ func (a *assembly) moveWeights(gradients, statistics map[string]*graph.Node) err
 		}
 		var moments []*graph.Node
 		next[p.name], moments = o.Optimizer.update(v)
+		if mask := o.Masks[p.name]; mask != nil {
+			next[p.name] = graph.Mul(next[p.name], a.mask(mask, p.dims))
+		}
 		a.write(slotKey{parameterSlot, p.name, 0}, next[p.name])
 		for n, moment := range moments {
 			a.write(slotKey{momentSlot, p.name, n}, moment)
@@ -284,6 +287,17 @@ func (a *assembly) moveWeights(gradients, statistics map[string]*graph.Node) err
 		a.average(next, statistics, knobs[1])
 	}
 	return nil
+}
+
+// mask is 1 where a number stays and 0 where it is held at 0.
+func (a *assembly) mask(mask []bool, dims []int) *graph.Node {
+	flat := make([]float32, len(mask))
+	for i, stays := range mask {
+		if stays {
+			flat[i] = 1
+		}
+	}
+	return graph.Reshape(graph.Const(a.g, flat), dims...)
 }
 
 // average moves the averages towards the weights and statistics after this step.

@@ -38,6 +38,7 @@ type Config struct {
 	Drop         Drop
 	Freeze       Freeze
 	Rates        LayerRates
+	Masks        map[string][]bool // hold numbers of parameters at 0; see MachineOptions
 	Average      Average // of the weights, judged and given in their place
 	SWA          SWA
 	Stopping     Stopping
@@ -235,7 +236,7 @@ func newRun(c Config) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.machine, err = NewMachine(MachineOptions{Clip: c.Clip, Average: c.Average, Scales: scales, FrozenStatistics: c.Freeze.Statistics, Seed: c.Seed, Drop: c.Drop,
+	r.machine, err = NewMachine(MachineOptions{Masks: c.Masks, Clip: c.Clip, Average: c.Average, Scales: scales, FrozenStatistics: c.Freeze.Statistics, Seed: c.Seed, Drop: c.Drop,
 		Backend: c.Backend, Model: c.Model, Channels: info.Channels, Height: info.Height, Width: info.Width,
 		Batch: c.Batch, Accumulate: c.Accumulate, Objective: c.Objective, Optimizer: c.Optimizer})
 	if err != nil {

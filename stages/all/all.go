@@ -9,6 +9,7 @@ import (
 	"github.com/darkroom-dev/darkroom/stages/exec"
 	"github.com/darkroom-dev/darkroom/stages/ingest"
 	"github.com/darkroom-dev/darkroom/stages/profile"
+	"github.com/darkroom-dev/darkroom/stages/prune"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
 	"github.com/darkroom-dev/darkroom/stages/split"
 	"github.com/darkroom-dev/darkroom/stages/tensorrt"
@@ -22,6 +23,7 @@ func Catalog() *stages.Catalog {
 		split.Kind,
 		augment.Kind,
 		train.Kind,
+		prune.Kind,
 		tensorrt.Kind,
 		evaluate.Kind,
 		profile.Kind,
