@@ -18,6 +18,8 @@ type Part struct {
 	Text   string
 	Inputs map[string]artifact.Ref // by name
 	Seed   uint64
+	// OneThread says that the part is computed with one thread, whatever the stage has: its thread count is then no part of the key.
+	OneThread bool
 }
 
 // manifest is the readable text that the part's key is the digest of.
@@ -25,6 +27,9 @@ func (p Part) manifest(j *Job) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "part 1\nkind = %s %d\n", j.Kind, j.Version)
 	if d := j.Device; !d.IsZero() {
+		if p.OneThread {
+			d.Threads = 1
+		}
 		fmt.Fprintf(&b, "device = %s, %s, %s, %s, %d threads\n", d.Backend, d.Version, d.ISA, d.Precision, d.Threads)
 	}
 	fmt.Fprintf(&b, "seed = %d\n", p.Seed)

@@ -93,6 +93,17 @@ func Parameters(name string, classes, channels, height, width int) (int, error) 
 	return b.parameters, nil
 }
 
+// fits refuses options that no architecture has; name is what is to be built.
+func (o Options) fits(name string) error {
+	if len(o.Classes) < 1 || o.Channels < 1 {
+		return fmt.Errorf("%s for %d classes and %d channels: at least 1 of each is needed", name, len(o.Classes), o.Channels)
+	}
+	if len(o.Mean) != len(o.Std) || len(o.Mean) != 0 && len(o.Mean) != o.Channels {
+		return fmt.Errorf("%d means and %d deviations for %d channels", len(o.Mean), len(o.Std), o.Channels)
+	}
+	return nil
+}
+
 // Build returns the architecture with fresh weights, initialised as in the reference implementation, torchvision or timm.
 func Build(name string, o Options) (*onnx.Model, error) {
 	a, err := find(name)
@@ -102,11 +113,8 @@ func Build(name string, o Options) (*onnx.Model, error) {
 	if err := CheckSize(name, o.Height, o.Width); err != nil {
 		return nil, err
 	}
-	if len(o.Classes) < 1 || o.Channels < 1 {
-		return nil, fmt.Errorf("%s for %d classes and %d channels: at least 1 of each is needed", name, len(o.Classes), o.Channels)
-	}
-	if len(o.Mean) != len(o.Std) || len(o.Mean) != 0 && len(o.Mean) != o.Channels {
-		return nil, fmt.Errorf("%d means and %d deviations for %d channels", len(o.Mean), len(o.Std), o.Channels)
+	if err := o.fits(name); err != nil {
+		return nil, err
 	}
 	if a.check != nil {
 		if err := a.check(o); err != nil {

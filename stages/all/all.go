@@ -8,6 +8,7 @@ import (
 	"github.com/darkroom-dev/darkroom/stages/evaluate"
 	"github.com/darkroom-dev/darkroom/stages/exec"
 	"github.com/darkroom-dev/darkroom/stages/ingest"
+	"github.com/darkroom-dev/darkroom/stages/nas"
 	"github.com/darkroom-dev/darkroom/stages/profile"
 	"github.com/darkroom-dev/darkroom/stages/prune"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
@@ -22,6 +23,7 @@ func Catalog() *stages.Catalog {
 		ingest.Kind,
 		split.Kind,
 		augment.Kind,
+		nas.Kind,
 		train.Kind,
 		prune.Kind,
 		tensorrt.Kind,

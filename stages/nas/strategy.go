@@ -2,6 +2,7 @@ package nas
 
 import (
 	"errors"
+	"math"
 
 	"github.com/darkroom-dev/darkroom/dataset"
 )
@@ -27,10 +28,14 @@ type drawing struct {
 	space *decisions
 	seed  uint64
 	seen  map[string]bool // points that were proposed
+
+	// pool, when above 1, is how many members are drawn for each trial, of which the one that judge ranks highest is proposed.
+	pool  int
+	judge func(point) (float64, error)
 }
 
 func newDrawing(space *decisions, seed uint64) drawing {
-	return drawing{space, seed, map[string]bool{}}
+	return drawing{space: space, seed: seed, seen: map[string]bool{}}
 }
 
 // stream returns the randomness of trial number n.
@@ -42,24 +47,48 @@ func (d *drawing) stream(n int) *dataset.Stream {
 // fresh proposes a random new member as trial number n; nil when the space has none left.
 func (d *drawing) fresh(n int) (*trial, error) { return d.take(n, nil, 0) }
 
-// take proposes a mutation of the parent, or a random member without one.
+// take proposes a mutation of the parent, or a random member without one: the best ranked of several where there is a judge.
 func (d *drawing) take(n int, parent point, rate float64) (*trial, error) {
-	var p point
-	var err error
-	if parent == nil {
-		p, err = d.space.sample(d.stream(n), d.seen)
-	} else {
-		p, err = d.space.mutate(parent, rate, d.stream(n), d.seen)
+	s := d.stream(n)
+	var chosen point
+	highest := math.Inf(-1)
+	drawn := map[string]bool{}
+	for range max(d.pool, 1) {
+		var p point
+		var err error
+		if parent == nil {
+			p, err = d.space.sample(s, d.seen)
+		} else {
+			p, err = d.space.mutate(parent, rate, s, d.seen)
+		}
+		var exhausted errExhausted
+		if errors.As(err, &exhausted) && (exhausted.seen > 0 || chosen != nil) {
+			break // every member has been proposed: a small space is searched through
+		}
+		if err != nil {
+			return nil, err
+		}
+		if drawn[p.key()] {
+			continue
+		}
+		drawn[p.key()] = true
+		if d.judge == nil {
+			chosen = p
+			break
+		}
+		v, err := d.judge(p)
+		if err != nil {
+			return nil, err
+		}
+		if chosen == nil || v > highest {
+			chosen, highest = p, v
+		}
 	}
-	var exhausted errExhausted
-	if errors.As(err, &exhausted) && exhausted.seen > 0 {
-		return nil, nil // every member has been proposed: a small space is searched through
+	if chosen == nil {
+		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	d.seen[p.key()] = true
-	return &trial{number: n, point: p, budget: 1}, nil
+	d.seen[chosen.key()] = true
+	return &trial{number: n, point: chosen, budget: 1}, nil
 }
 
 // randomSearch proposes members at random, none twice.

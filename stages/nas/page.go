@@ -1,0 +1,144 @@
+package nas
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/darkroom-dev/darkroom/report"
+	"github.com/darkroom-dev/darkroom/stages"
+)
+
+// write chooses the best candidate and makes the outputs.
+func (e *evaluator) write(all []candidate) error {
+	onFront := e.front(all)
+	best := -1
+	for _, i := range onFront {
+		if best < 0 || all[i].accuracy > all[best].accuracy {
+			best = i
+		}
+	}
+	if best < 0 {
+		return stages.Problemf("budget", "No candidate could be trained", "All %d candidates diverged. Lower the learning_rate of the budget.", len(all))
+	}
+	b := all[best]
+	model, err := e.build(b.point)
+	if err != nil {
+		return err
+	}
+	if err := model.Save(e.job.Output("model")); err != nil {
+		return err
+	}
+	trained, err := os.ReadFile(filepath.Join(b.folder, "trained.onnx"))
+	if err != nil {
+		return fmt.Errorf("taking the weights of the best candidate: %w", err)
+	}
+	if err := os.WriteFile(e.job.Output("trained"), trained, 0o666); err != nil {
+		return fmt.Errorf("taking the weights of the best candidate: %w", err)
+	}
+	if err := writeTable(e.job.Output("candidates"), all, onFront); err != nil {
+		return err
+	}
+	e.job.Value("accuracy", b.accuracy)
+	e.job.Value("flops", b.cost.flops)
+	e.job.Value("parameters", b.cost.parameters)
+	e.job.Value("architecture", b.text)
+	e.job.Value("evaluated", len(all))
+	return e.page(all, onFront, b).WriteFile(e.job.Output("report"))
+}
+
+// front returns the candidates with the whole budget that no other one dominates, by index.
+func (e *evaluator) front(all []candidate) []int {
+	scores := make([]score, len(all))
+	for i, c := range all {
+		if c.budget == 1 {
+			scores[i] = c.score
+		}
+	}
+	return front(scores)
+}
+
+func writeTable(path string, all []candidate, onFront []int) error {
+	var b bytes.Buffer
+	out := csv.NewWriter(&b)
+	write := func(fields ...string) { _ = out.Write(fields) } // a bytes.Buffer takes everything
+	write("number", "accuracy", "loss", "flops", "parameters", "budget", "epochs", "front", "failed", "architecture")
+	for i, c := range all {
+		write(strconv.Itoa(c.number), number(c.accuracy), number(c.loss), strconv.Itoa(c.cost.flops), strconv.Itoa(c.cost.parameters), number(c.budget), strconv.Itoa(c.epochs),
+			strconv.FormatBool(slices.Contains(onFront, i)), c.failed, c.text)
+	}
+	out.Flush()
+	if err := os.WriteFile(path, b.Bytes(), 0o666); err != nil {
+		return fmt.Errorf("writing the table of candidates: %w", err)
+	}
+	return nil
+}
+
+func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+
+func (e *evaluator) page(all []candidate, onFront []int, best candidate) *report.Page {
+	info := e.data.Info()
+	p := report.New("Architecture search")
+	p.Subtitle(fmt.Sprintf("%s of %s members, %s; %s images of %d×%d for %d epochs each", report.Count(len(all)), e.space.sizeText(), e.strategy.Name,
+		report.Count(e.images.Len()), info.Width, info.Height, e.budget.epochs))
+	p.Facts(
+		report.Fact{Name: "Accuracy", Value: report.Percent(best.accuracy), Note: "of the best, on " + report.Count(e.validation.Len()) + " images"},
+		report.Fact{Name: "FLOPs", Value: report.Count(best.cost.flops), Note: "for one image"},
+		report.Fact{Name: "Parameters", Value: report.Count(best.cost.parameters)},
+		report.Fact{Name: "Candidate", Value: strconv.Itoa(best.number), Note: fmt.Sprintf("of %d", len(all))},
+	)
+	p.Code("The best", best.text)
+	p.Section("Candidates")
+	axis, value := report.Axis{Name: "FLOPs", Log: true}, func(c candidate) float64 { return float64(c.cost.flops) }
+	if slices.Contains(e.objectives, "parameters") && !slices.Contains(e.objectives, "flops") {
+		axis, value = report.Axis{Name: "parameters", Log: true}, func(c candidate) float64 { return float64(c.cost.parameters) }
+	}
+	var others, whole, line []report.Point
+	for i, c := range all {
+		if c.failed != "" {
+			continue
+		}
+		q := report.Point{X: value(c), Y: c.accuracy, Name: fmt.Sprintf("candidate %d", c.number)}
+		if slices.Contains(onFront, i) {
+			line = append(line, q)
+		}
+		if c.budget == 1 {
+			whole = append(whole, q)
+		} else {
+			others = append(others, q)
+		}
+	}
+	slices.SortStableFunc(line, func(a, b report.Point) int { return int(math.Copysign(1, a.X-b.X)) })
+	groups := []report.PointGroup{{Name: "candidates", Points: whole}, {Name: "front", Points: line, Joined: true}}
+	if len(others) > 0 {
+		groups = append(groups, report.PointGroup{Name: "with less training", Points: others})
+	}
+	p.Scatter(report.ScatterPlot{Title: "Accuracy and cost", X: axis, Y: report.Axis{Name: "accuracy", Percent: true}, Groups: groups})
+	var soFar []float64
+	for i, c := range all {
+		soFar = append(soFar, c.accuracy)
+		if i > 0 {
+			soFar[i] = max(soFar[i], soFar[i-1])
+		}
+	}
+	p.Lines(report.LinePlot{Title: "The best so far", X: report.Axis{Name: "trial"}, Y: report.Axis{Name: "accuracy", Percent: true}, Series: []report.Series{{Name: "best accuracy", Y: soFar}}})
+	table := report.Table{Title: "All candidates", Folded: len(all) > 30, Marks: map[int]report.Tone{}, Columns: []report.Column{{Name: "Trial", Number: true}, {Name: "Accuracy", Number: true}, {Name: "FLOPs", Number: true},
+		{Name: "Parameters", Number: true}, {Name: "Epochs", Number: true}, {Name: "Architecture"}}}
+	for i, c := range all {
+		accuracy := report.Percent(c.accuracy)
+		if c.failed != "" {
+			accuracy = "failed"
+		}
+		if slices.Contains(onFront, i) {
+			table.Marks[i] = report.Good
+		}
+		table.Rows = append(table.Rows, []string{strconv.Itoa(c.number), accuracy, report.Count(c.cost.flops), report.Count(c.cost.parameters), strconv.Itoa(c.epochs), c.text})
+	}
+	p.Table(table)
+	return p
+}
