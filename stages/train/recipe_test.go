@@ -11,6 +11,7 @@ import (
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/stages"
+	"github.com/darkroom-dev/darkroom/stages/recipe"
 	"github.com/darkroom-dev/darkroom/stages/stagetest"
 )
 
@@ -59,10 +60,10 @@ func TestEveryVariantTrains(t *testing.T) {
 		args.Blocks = blocks
 		return args
 	}
-	for _, o := range optimizers {
+	for _, o := range recipe.Optimizers {
 		check(o.Name, base(rates[o.Name], blockArgs("optimizer", o.Name)))
 	}
-	for _, s := range schedules {
+	for _, s := range recipe.Schedules {
 		var pairs []any
 		if s.Name == "cosine_warm_restarts" {
 			pairs = []any{"period", 2.0}
@@ -72,7 +73,7 @@ func TestEveryVariantTrains(t *testing.T) {
 		}
 		check(s.Name, base(0.05, blockArgs("schedule", s.Name, pairs...)))
 	}
-	for _, l := range losses {
+	for _, l := range recipe.Losses {
 		check(l.Name, base(0.05, blockArgs("loss", l.Name)))
 	}
 	check("swa", base(0.05, blockArgs("swa", "", "from", 3.0)))

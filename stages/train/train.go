@@ -20,6 +20,7 @@ import (
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/onnx/zoo"
 	"github.com/darkroom-dev/darkroom/stages"
+	"github.com/darkroom-dev/darkroom/stages/recipe"
 )
 
 // Kind is the train kind.
@@ -51,7 +52,7 @@ var Kind = &stages.Kind{
 }
 
 type train struct {
-	Recipe
+	recipe.Recipe
 	model     string
 	head      string
 	balanced  bool
@@ -67,7 +68,7 @@ func (t *train) Declare(s *stages.Schema) {
 	s.In("init", artifact.Model, "A model whose weights are the start wherever name and dimensions agree, such as one that was pretrained. The others start fresh; the log and the report name them.").OrNone()
 	s.String(&t.model, "model", "", "An architecture of the zoo, with fresh weights, or a model to go on with.").Required().OneOf(zoo.Names()...).OrInput(artifact.Model)
 	s.String(&t.head, "head", "auto", "The classifier of a model that is given: `auto` replaces it by a fresh one where the images have another number of classes, `fresh` always, `keep` never.").OneOf("auto", "fresh", "keep")
-	s.Choice(&t.loss, "loss", "cross_entropy", "What is made small.", losses...)
+	s.Choice(&t.loss, "loss", "cross_entropy", "What is made small.", recipe.Losses...)
 	t.DeclareRecipe(s)
 	s.Bool(&t.balanced, "balanced", false, "Balanced sampling: in each epoch every class comes equally often; images of a small class are repeated, and some of a large one left out, others in each epoch.")
 	s.Floats(&t.mean, "mean", nil, "Per channel, of pixels 0 to 1: subtracted inside a model of the zoo. Without it, measured on the training images.").In(-1000, 1000)
@@ -95,11 +96,7 @@ func (t *train) Check() []stages.Problem {
 	if t.model == "" && len(t.mean) > 0 {
 		out = append(out, stages.Problemf("mean", "Arguments that exclude each other", "A model that is given has its own normalisation. Remove \"mean\" and \"std\"."))
 	}
-	if l, ok := t.loss.Body.(interface{ problem() *stages.Problem }); ok {
-		if p := l.problem(); p != nil {
-			out = append(out, *p)
-		}
-	}
+	out = append(out, recipe.CheckLoss(t.loss)...)
 	return append(out, t.CheckRecipe()...)
 }
 
@@ -149,13 +146,11 @@ func (t *train) Run(ctx context.Context, job *stages.Job) error {
 // config says how to train; the model and the device are filled in later.
 func (t *train) config(job *stages.Job, data *dataset.Dataset) learn.Config {
 	c := learn.Config{Data: data, Seed: job.Seed, Balanced: t.balanced,
-		Checkpoints: job.ScratchDir, CheckpointEvery: time.Duration(t.checkpoint * float64(time.Second)),
+		Checkpoints: job.ScratchDir, CheckpointEvery: time.Duration(t.CheckpointEvery * float64(time.Second)),
 		Log: func(line string) { job.Logf("%s", line) }, Progress: func(p learn.Progress) { job.Progress(progress(p)) }}
 	t.Apply(&c)
-	if l, ok := t.loss.Body.(interface {
-		objective(d *dataset.Dataset) learn.Objective
-	}); ok && len(data.Info().Classes) > 0 {
-		c.Objective = l.objective(data)
+	if len(data.Info().Classes) > 0 {
+		c.Objective = recipe.Objective(t.loss, data)
 	}
 	return c
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/darkroom-dev/darkroom/learn"
 	"github.com/darkroom-dev/darkroom/report"
 	"github.com/darkroom-dev/darkroom/stages"
+	"github.com/darkroom-dev/darkroom/stages/recipe"
 )
 
 // write makes the outputs and reports the values.
@@ -142,28 +143,11 @@ func (t *train) lossNote(c learn.Config) string {
 }
 
 func (t *train) arguments(args stages.Args, c learn.Config) [][]string {
-	number := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
-	rows := [][]string{{"model", t.modelName()}, {"epochs", strconv.Itoa(c.Epochs)}, {"batch", strconv.Itoa(c.Batch)}, {"learning_rate", number(c.LearningRate)}}
-	add := func(name, value string, when bool) {
-		if when {
-			rows = append(rows, []string{name, value})
-		}
+	rows := append([][]string{{"model", t.modelName()}}, t.Rows(args)...)
+	rows = append(rows, recipe.ChosenRow(args, "loss", t.loss))
+	if t.balanced {
+		rows = append(rows, []string{"balanced", "true"})
 	}
-	add("accumulate", strconv.Itoa(c.Accumulate), c.Accumulate > 1)
-	rows = append(rows, chosenRow(args, "optimizer", t.optimizer), chosenRow(args, "schedule", t.schedule), chosenRow(args, "loss", t.loss))
-	for _, b := range []struct {
-		name string
-		body stages.Declarer
-		when bool
-	}{{"clip", clipArgs{&t.clip}, t.clip != learn.Clip{}}, {"freeze", &t.freeze, t.freeze.Share > 0 || len(t.freeze.Patterns) > 0}, {"ema", &t.ema, t.averages},
-		{"rates", &t.rates, t.rates.bottom > 0 || t.rates.decay > 0 || len(t.rates.match) > 0},
-		{"swa", swaArgs{&t.swa}, t.means}, {"early_stopping", stoppingArgs{&t.stopping}, t.stops}} {
-		add(b.name, strings.Join(argumentTexts(b.body, block(args, b.name)), ", "), b.when)
-	}
-	add("monitor", t.monitor, t.monitor != "accuracy")
-	add("dropout", number(t.dropout), t.dropout > 0)
-	add("drop_path", number(t.dropPath), t.dropPath > 0)
-	add("balanced", "true", t.balanced)
 	if policy := c.Data.Info().Policy; policy != nil {
 		var names []string
 		for _, o := range policy.Operations() {
@@ -172,42 +156,6 @@ func (t *train) arguments(args stages.Args, c learn.Config) [][]string {
 		rows = append(rows, []string{"augmentation", strings.Join(names, ", ")})
 	}
 	return rows
-}
-
-// block returns what the user wrote in a block.
-func block(args stages.Args, name string) stages.Args {
-	for _, b := range args.Blocks {
-		if b.Type == name {
-			return b.Args
-		}
-	}
-	return stages.Args{}
-}
-
-// chosenRow is a chosen block with its arguments.
-func chosenRow(args stages.Args, name string, c stages.Chosen) []string {
-	return []string{name, strings.Join(append([]string{c.Name}, argumentTexts(c.Body, block(args, name))...), ", ")}
-}
-
-// argumentTexts are the values of a block's arguments, as they were written or else by default.
-func argumentTexts(d stages.Declarer, written stages.Args) []string {
-	var out []string
-	for _, a := range stages.SchemaOf(d).Args {
-		v, ok := written.Values[a.Name]
-		if !ok {
-			v = a.Default
-		}
-		switch list := v.(type) {
-		case nil:
-			continue
-		case []any:
-			if len(list) == 0 {
-				continue
-			}
-		}
-		out = append(out, fmt.Sprintf("%s %v", a.Name, v))
-	}
-	return out
 }
 
 // peakMemory returns the most bytes of memory that this process had in use, where the system says so.

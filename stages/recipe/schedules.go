@@ -1,11 +1,12 @@
-package train
+package recipe
 
 import (
 	"github.com/darkroom-dev/darkroom/learn"
 	"github.com/darkroom-dev/darkroom/stages"
 )
 
-var schedules = []stages.Variant{
+// Schedules are the variants of a block `schedule`.
+var Schedules = []stages.Variant{
 	{Name: "constant", Doc: "The peak all the time.", New: func() stages.Declarer { return &constant{} }},
 	{Name: "step", Doc: "Lower by a factor at given epochs, or after every few.", New: func() stages.Declarer { return &steps{} }},
 	{Name: "cosine", Doc: "From the peak down along half a cosine (Loshchilov and Hutter 2017).", New: func() stages.Declarer { return &cosine{} }},

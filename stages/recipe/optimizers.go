@@ -1,11 +1,12 @@
-package train
+package recipe
 
 import (
 	"github.com/darkroom-dev/darkroom/learn"
 	"github.com/darkroom-dev/darkroom/stages"
 )
 
-var optimizers = []stages.Variant{
+// Optimizers are the variants of a block `optimizer`.
+var Optimizers = []stages.Variant{
 	{Name: "sgd", Doc: "Stochastic gradient descent with momentum, as PyTorch defines it.", New: func() stages.Declarer { return &sgd{} }},
 	{Name: "adam", Doc: "Adam (Kingma and Ba 2015), as PyTorch defines it.", New: func() stages.Declarer { return &adam{} }},
 	{Name: "adamw", Doc: "Adam with decoupled weight decay (Loshchilov and Hutter 2019), as PyTorch defines it.", New: func() stages.Declarer { return &adam{decoupled: true} }},

@@ -1,4 +1,7 @@
-package train
+// Package recipe holds the arguments that all kinds which train have in common: losses, optimizers, schedules, what is frozen, what is averaged.
+//
+// Rules of the room: it is no kind. What it declares means the same wherever it stands, so a word of it is explained once.
+package recipe
 
 import (
 	"maps"
@@ -9,8 +12,7 @@ import (
 	"github.com/darkroom-dev/darkroom/stages"
 )
 
-// Recipe is the arguments of a kind that trains which say how: the optimizer, the schedule, what is frozen, what is averaged. Kinds that train
-// otherwise declare the same one.
+// Recipe is the arguments of a kind that trains which say how: the optimizer, the schedule, what is frozen, what is averaged.
 type Recipe struct {
 	Epochs, Batch, Accumulate int
 	Rate                      float64
@@ -25,7 +27,7 @@ type Recipe struct {
 	stopping                  learn.Stopping
 	monitor                   string
 	workers                   int
-	checkpoint                float64
+	CheckpointEvery           float64 // seconds
 }
 
 // DeclareRecipe declares the arguments.
@@ -34,8 +36,8 @@ func (r *Recipe) DeclareRecipe(s *stages.Schema) {
 	s.Int(&r.Batch, "batch", 128, "Images in a step.").In(1, 65536).InUnit("images")
 	s.Int(&r.Accumulate, "accumulate", 1, "In how many equal micro-batches a batch passes through the model, one after the other; their gradients are averaged. It takes less memory. A batch normalisation sees one micro-batch at a time.").In(1, 65536)
 	s.Float(&r.Rate, "learning_rate", 0.1, "The peak step size.").Above(0)
-	s.Choice(&r.optimizer, "optimizer", "sgd", "How a gradient moves the weights. Weight decay leaves out biases, embeddings of places, and the scales and shifts of normalisations, unless `decay_all` says otherwise.", optimizers...)
-	s.Choice(&r.schedule, "schedule", "cosine", "How the step size goes over the training.", schedules...)
+	s.Choice(&r.optimizer, "optimizer", "sgd", "How a gradient moves the weights. Weight decay leaves out biases, embeddings of places, and the scales and shifts of normalisations, unless `decay_all` says otherwise.", Optimizers...)
+	s.Choice(&r.schedule, "schedule", "cosine", "How the step size goes over the training.", Schedules...)
 	s.Block("clip", clipArgs{&r.clip}, "Bounds the gradient of a step before the optimizer has it.")
 	s.Float(&r.dropout, "dropout", 0, "Share of features that dropout sets to 0 in training (Srivastava et al. 2014): in place of the ratios of the model's own Dropout nodes, or where it has none, of what enters the classifier. 0: the nodes' own ratios.").In(0, 1).Below(1)
 	s.Float(&r.dropPath, "drop_path", 0, "Share of images for which the last residual branch is left out in training, less for those before it (stochastic depth, Huang et al. 2016).").In(0, 1).Below(1)
@@ -46,7 +48,7 @@ func (r *Recipe) DeclareRecipe(s *stages.Schema) {
 	s.Block("early_stopping", stoppingArgs{&r.stopping}, "Ends the training when it gets no better.").Present(&r.stops)
 	s.String(&r.monitor, "monitor", "accuracy", "What the best epoch is chosen by, and early stopping watches, on `validation`: the highest accuracy or the lowest loss.").OneOf("accuracy", "loss")
 	s.Int(&r.workers, "workers", 2, "Goroutines that prepare batches.").In(1, 256).NotInKey()
-	s.Float(&r.checkpoint, "checkpoint", 20, "Time between checkpoints within an epoch; there is one at the end of each.").In(1, 86400).InUnit("seconds").NotInKey()
+	s.Float(&r.CheckpointEvery, "checkpoint", 20, "Time between checkpoints within an epoch; there is one at the end of each.").In(1, 86400).InUnit("seconds").NotInKey()
 }
 
 // CheckRecipe returns what is wrong with the arguments themselves.
@@ -165,11 +167,28 @@ func (a stoppingArgs) Declare(s *stages.Schema) {
 	s.Float(&a.a.Margin, "min_delta", 0, "How much better an epoch must be to count.").Min(0)
 }
 
-// losses are what can be made small.
-var losses = []stages.Variant{
+// Losses are what can be made small, the variants of a block `loss`.
+var Losses = []stages.Variant{
 	{Name: "cross_entropy", Doc: "Softmax cross entropy.", New: func() stages.Declarer { return &crossEntropy{} }},
 	{Name: "focal", Doc: "Softmax cross entropy in which images that are already right count less (Lin et al. 2017).", New: func() stages.Declarer { return &focal{} }},
 	{Name: "binary_cross_entropy", Doc: "A yes or no for each class, so that an image may have several classes.", New: func() stages.Declarer { return &binary{} }},
+}
+
+// Objective returns what a chosen loss makes small on these images.
+func Objective(loss stages.Chosen, d *dataset.Dataset) learn.Objective {
+	return loss.Body.(interface {
+		objective(d *dataset.Dataset) learn.Objective
+	}).objective(d)
+}
+
+// CheckLoss returns what is wrong with the arguments of a chosen loss.
+func CheckLoss(loss stages.Chosen) []stages.Problem {
+	if l, ok := loss.Body.(interface{ problem() *stages.Problem }); ok {
+		if p := l.problem(); p != nil {
+			return []stages.Problem{*p}
+		}
+	}
+	return nil
 }
 
 // targets are the arguments that all losses have.
