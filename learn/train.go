@@ -39,7 +39,7 @@ type Config struct {
 	Freeze       Freeze
 	Rates        LayerRates
 	Masks        map[string][]bool // hold numbers of parameters at 0; see MachineOptions
-	Average      Average // of the weights, judged and given in their place
+	Average      Average           // of the weights, judged and given in their place
 	SWA          SWA
 	Stopping     Stopping
 	Monitor      Monitor // what the best epoch is chosen by

@@ -18,12 +18,7 @@ type head struct {
 // findHead goes back from the output through what shifts or reshapes to a product with an initializer.
 func (m *Model) findHead() (head, error) {
 	h := head{axes: map[string]int{}}
-	makers := map[string]*protos.NodeProto{}
-	for _, n := range m.proto.Graph.Node {
-		for _, out := range n.Output {
-			makers[out] = n
-		}
-	}
+	makers := m.makers()
 	for n := makers[m.output.Name]; n != nil; {
 		var flows []string
 		for _, in := range n.Input {

@@ -9,6 +9,7 @@ import (
 	"github.com/darkroom-dev/darkroom/stages/exec"
 	"github.com/darkroom-dev/darkroom/stages/ingest"
 	"github.com/darkroom-dev/darkroom/stages/nas"
+	"github.com/darkroom-dev/darkroom/stages/pretrain"
 	"github.com/darkroom-dev/darkroom/stages/profile"
 	"github.com/darkroom-dev/darkroom/stages/prune"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
@@ -23,6 +24,7 @@ func Catalog() *stages.Catalog {
 		ingest.Kind,
 		split.Kind,
 		augment.Kind,
+		pretrain.Kind,
 		nas.Kind,
 		train.Kind,
 		prune.Kind,
