@@ -9,7 +9,7 @@ PIPELINE ?= pipelines/quickstart.hcl
 # Which commit this is, without any time in it: equal sources give equal binaries.
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-jpeg setup-xla build run test lint bench bench-train bench-data bench-gpu docs accept clean
+.PHONY: help setup setup-jpeg setup-xla build run test lint bench bench-evaluate bench-train bench-data bench-gpu docs accept clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: ## formatting, vet and the rules of who may import whom
 bench: setup ## benchmarks of every room, in a form that benchstat reads
 	@mkdir -p bench/out
 	$(GO) test -run '^$$' -bench . -benchmem -count $${COUNT:-5} $${PACKAGES:-./...} | tee bench/out/bench.txt
+
+bench-evaluate: setup ## images a second through evaluate against a bare loop over ONNX Runtime in Python
+	$(GO) run ./bench/evaluate -python "$$(scripts/peer-onnxruntime.sh)" $(if $(FLAGS),$(FLAGS),-out bench/RESULTS.md)
 
 bench-train: setup ## training steps against PyTorch, side by side; FLAGS="-cases resnet20 -rounds 1" for a part
 	$(GO) run ./bench/train -python "$$(scripts/peer.sh)" $(if $(FLAGS),$(FLAGS),-out bench/RESULTS.md)

@@ -14,6 +14,8 @@ type LinePlot struct {
 	Series []Series
 	// Marks are vertical lines with a name, such as the best epoch.
 	Marks []Mark
+	// NoLast keeps the last values out of the key, where they mean nothing; NoDots draws the lines alone.
+	NoLast, NoDots bool
 }
 
 // Axis describes how numbers of one direction are shown.
@@ -102,14 +104,14 @@ func (p *Page) plot(l LinePlot) {
 	ys.finish(true)
 	p.add("lines", map[string]any{
 		"Title": l.Title, "X": l.X.Name, "Y": l.Y.Name, "XTicks": xs.ticks(6, false), "YTicks": ys.ticks(6, true),
-		"Lines": plotLines(l.Series, xs, ys), "Marks": plotMarks(l.Marks, xs), "Key": len(l.Series) > 1,
+		"Lines": plotLines(l, xs, ys), "Marks": plotMarks(l.Marks, xs), "Key": len(l.Series) > 1,
 	})
 	p.plotTable(l, xs, ys)
 }
 
-func plotLines(series []Series, xs, ys *scale) []plotLine {
+func plotLines(l LinePlot, xs, ys *scale) []plotLine {
 	var lines []plotLine
-	for i, s := range series {
+	for i, s := range l.Series {
 		line := plotLine{Name: s.Name, Color: i%seriesColors + 1, Dashed: i >= seriesColors}
 		var path strings.Builder
 		pen := "M"
@@ -121,8 +123,10 @@ func plotLines(series []Series, xs, ys *scale) []plotLine {
 			x, y := decimal(xs.at(s.X[j])), decimal(100-ys.at(s.Y[j]))
 			fmt.Fprintf(&path, "%s%s %s", pen, x, y)
 			pen = "L"
-			line.Last = ys.text(s.Y[j])
-			if len(s.X) <= plotDots {
+			if !l.NoLast {
+				line.Last = ys.text(s.Y[j])
+			}
+			if len(s.X) <= plotDots && !l.NoDots {
 				line.Dots = append(line.Dots, plotDot{x, y, fmt.Sprintf("%s: %s at %s", s.Name, ys.text(s.Y[j]), xs.text(s.X[j]))})
 			}
 		}

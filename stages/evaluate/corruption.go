@@ -1,14 +1,13 @@
 package evaluate
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"image"
-	"image/jpeg"
 	"math"
+	"sync"
 
 	"github.com/darkroom-dev/darkroom/dataset"
+	"github.com/darkroom-dev/darkroom/dataset/pixel"
 )
 
 // spoiler spoils one image, (h, w, c) bytes that it must not write to, at a strength. s is the image's own random stream.
@@ -24,7 +23,7 @@ type corruption struct {
 
 var corruptions = []corruption{
 	{"gaussian_noise", [5]float64{0.08, 0.12, 0.18, 0.26, 0.38}, gaussianNoise}, // deviation, of the range
-	{"impulse_noise", [5]float64{0.03, 0.06, 0.09, 0.17, 0.27}, impulseNoise},   // share of values turned to black or white
+	{"impulse_noise", [5]float64{0.03, 0.06, 0.09, 0.17, 0.27}, impulseNoise},   // share of pixels turned black or white
 	{"gaussian_blur", [5]float64{1, 2, 3, 4, 6}, gaussianBlur},                  // deviation, pixels
 	{"motion_blur", [5]float64{5, 9, 13, 19, 27}, motionBlur},                   // length, pixels
 	{"brightness", [5]float64{0.1, 0.2, 0.3, 0.4, 0.5}, shift},                  // added, of the range
@@ -109,45 +108,55 @@ func (r *result) robustAccuracy() any {
 // clip rounds to a byte.
 func clip(v float64) byte { return byte(min(max(math.Floor(v+0.5), 0), 255)) }
 
-func each(pixels []byte, f func(v float64) float64) []byte {
-	out := make([]byte, len(pixels))
-	for i, v := range pixels {
-		out[i] = clip(f(float64(v)))
+// normals are the quantiles of the standard normal distribution at the middles of equal shares.
+var normals = sync.OnceValue(func() []float64 {
+	out := make([]float64, 8192)
+	for i := range out {
+		out[i] = math.Sqrt2 * math.Erfinv(2*(float64(i)+0.5)/float64(len(out))-1)
 	}
+	return out
+})
+
+func gaussianNoise(pixels []byte, _, _, _ int, strength float64, s dataset.Stream) []byte {
+	table := make([]int16, 8192)
+	for i, z := range normals() {
+		table[i] = int16(math.Round(255 * strength * z))
+	}
+	out := make([]byte, len(pixels))
+	pixel.AddNoise(pixels, out, s.Uint64(), table)
 	return out
 }
 
-func gaussianNoise(pixels []byte, _, _, _ int, strength float64, s dataset.Stream) []byte {
-	return each(pixels, func(v float64) float64 { return v + float64(255*strength*s.Normal()) })
+func impulseNoise(pixels []byte, h, w, c int, strength float64, s dataset.Stream) []byte {
+	const all = 1<<32 - 1
+	out := make([]byte, len(pixels))
+	pixel.Salt(pixels, out, h*w, c, s.Uint64(), uint32(strength/2*all), uint32(strength*all))
+	return out
 }
 
-func impulseNoise(pixels []byte, _, _, _ int, strength float64, s dataset.Stream) []byte {
-	return each(pixels, func(v float64) float64 {
-		switch u := s.Float(); {
-		case u < strength/2:
-			return 0
-		case u < strength:
-			return 255
-		}
-		return v
-	})
-}
-
-func shift(pixels []byte, _, _, _ int, strength float64, _ dataset.Stream) []byte {
-	return each(pixels, func(v float64) float64 { return v + float64(255*strength) })
+func shift(pixels []byte, h, w, c int, strength float64, _ dataset.Stream) []byte {
+	table := make([]byte, 256)
+	for v := range table {
+		table[v] = clip(float64(v) + float64(255*strength))
+	}
+	out := make([]byte, len(pixels))
+	pixel.Lookup(pixels, out, h*w, c, table)
+	return out
 }
 
 // contrast draws each channel nearer to its mean.
-func contrast(pixels []byte, _, _, c int, strength float64, _ dataset.Stream) []byte {
+func contrast(pixels []byte, h, w, c int, strength float64, _ dataset.Stream) []byte {
 	means := make([]float64, c)
 	for i, v := range pixels {
 		means[i%c] += float64(v)
 	}
-	out := make([]byte, len(pixels))
-	for i, v := range pixels {
-		mean := means[i%c] / float64(len(pixels)/c)
-		out[i] = clip(mean + float64(strength*(float64(v)-mean)))
+	table := make([]byte, 256*c)
+	for i := range table {
+		mean := means[i/256] / float64(h*w)
+		table[i] = clip(mean + float64(strength*(float64(i%256)-mean)))
 	}
+	out := make([]byte, len(pixels))
+	pixel.Lookup(pixels, out, h*w, c, table)
 	return out
 }
 
@@ -156,47 +165,26 @@ const longSide = 224
 
 func gaussianBlur(pixels []byte, h, w, c int, strength float64, _ dataset.Stream) []byte {
 	sigma := strength * float64(max(h, w)) / longSide
-	radius := int(math.Ceil(3 * sigma))
-	kernel, sum := make([]float64, 2*radius+1), 0.0
-	for i := range kernel {
-		d := float64(i-radius) / sigma
-		kernel[i] = math.Exp(-d * d / 2)
-		sum += kernel[i]
-	}
-	for i := range kernel {
-		kernel[i] /= sum
-	}
-	return convolve(convolve(pixels, h, w, c, kernel, false), h, w, c, kernel, true)
-}
-
-func motionBlur(pixels []byte, h, w, c int, strength float64, _ dataset.Stream) []byte {
-	radius := max(1, int(strength*float64(max(h, w))/longSide/2+0.5))
-	kernel := make([]float64, 2*radius+1)
-	for i := range kernel {
-		kernel[i] = 1 / float64(len(kernel))
-	}
-	return convolve(pixels, h, w, c, kernel, false)
-}
-
-// convolve runs a kernel of odd length along rows, or down columns; the border's pixels go on outside.
-func convolve(pixels []byte, h, w, c int, kernel []float64, down bool) []byte {
 	out := make([]byte, len(pixels))
-	radius := len(kernel) / 2
-	for y := range h {
-		for x := range w {
-			for k := range c {
-				sum := 0.0
-				for i, weight := range kernel {
-					atY, atX := y, min(max(x+i-radius, 0), w-1)
-					if down {
-						atY, atX = min(max(y+i-radius, 0), h-1), x
-					}
-					sum += float64(weight * float64(pixels[(atY*w+atX)*c+k]))
-				}
-				out[(y*w+x)*c+k] = clip(sum)
-			}
-		}
+	pixel.Blur(pixels, out, h, w, c, pixel.Gaussian(sigma, int(math.Ceil(3*sigma))))
+	return out
+}
+
+// motionBlur takes the mean along a stretch of the rows, whose ends may be parts of pixels.
+func motionBlur(pixels []byte, h, w, c int, strength float64, _ dataset.Stream) []byte {
+	const one = 16384
+	half := max(0, strength*float64(max(h, w))/longSide-1) / 2 // of the stretch, beyond the pixel itself
+	radius := int(math.Ceil(half))
+	taps := []pixel.Tap{}
+	left := one
+	for x := 1; x <= radius; x++ {
+		weight := int32(min(1, half-float64(x-1)) / (1 + 2*half) * one)
+		taps = append(taps, pixel.Tap{DX: int32(-x), Weight: weight}, pixel.Tap{DX: int32(x), Weight: weight})
+		left -= 2 * int(weight)
 	}
+	taps = append(taps, pixel.Tap{Weight: int32(left)}) // and what rounding left
+	out := make([]byte, len(pixels))
+	pixel.Filter(pixels, out, h, w, c, radius, taps)
 	return out
 }
 
@@ -227,35 +215,9 @@ func pixelate(pixels []byte, h, w, c int, strength float64, _ dataset.Stream) []
 	return out
 }
 
-// compress encodes as JPEG and decodes again.
+// compress does what writing as JPEG and reading again does.
 func compress(pixels []byte, h, w, c int, strength float64, _ dataset.Stream) []byte {
-	var img image.Image = &image.Gray{Pix: pixels, Stride: w, Rect: image.Rect(0, 0, w, h)}
-	if c == 3 {
-		colour := image.NewRGBA(image.Rect(0, 0, w, h))
-		for i := range h * w {
-			copy(colour.Pix[4*i:], pixels[3*i:3*i+3])
-			colour.Pix[4*i+3] = 255
-		}
-		img = colour
-	}
-	var b bytes.Buffer
-	if err := jpeg.Encode(&b, img, &jpeg.Options{Quality: int(strength)}); err != nil {
-		panic(fmt.Sprintf("evaluate: encoding an image in memory: %v", err)) // the sides are within what JPEG holds
-	}
-	back, err := jpeg.Decode(&b)
-	if err != nil {
-		panic(fmt.Sprintf("evaluate: decoding what was just encoded: %v", err))
-	}
-	out := make([]byte, 0, len(pixels))
-	for y := range h {
-		for x := range w {
-			r, g, b, _ := back.At(x, y).RGBA()
-			if c == 1 {
-				out = append(out, byte(r>>8))
-				continue
-			}
-			out = append(out, byte(r>>8), byte(g>>8), byte(b>>8))
-		}
-	}
+	out := make([]byte, len(pixels))
+	pixel.Compress(pixels, out, h, w, c, int(strength))
 	return out
 }

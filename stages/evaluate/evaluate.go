@@ -21,7 +21,7 @@ import (
 // Kind is the evaluate kind.
 var Kind = &stages.Kind{
 	Name:    "evaluate",
-	Version: 3,
+	Version: 4,
 	Doc: "Runs a model over every image of a dataset and reports how good its answers are: accuracy, top-k accuracy, precision, recall and F1 of each class, " +
 		"ROC and precision-recall curves, the confusion matrix, log loss and calibration, each with what one can be sure of, overall and for each group of images that the meta data tell. " +
 		"An augmentation policy of the dataset is not applied. With `baseline`, a second model answers the same images, and the " +

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/darkroom-dev/darkroom/dataset"
+	"github.com/darkroom-dev/darkroom/dataset/pixel"
 )
 
 // feed prepares batches of a dataset's images while the model answers others.
@@ -60,6 +61,9 @@ func (f *feed) batches(ctx context.Context) iter.Seq2[*ready, error] {
 	}
 }
 
+// unit and zero make values from 0 to 1 of bytes, by channel, with the bits of the dataset's loader.
+var unit, zero = []float32{1.0 / 255, 1.0 / 255, 1.0 / 255}, []float32{0, 0, 0}
+
 func (f *feed) prepare(first int) *ready {
 	info := f.data.Info()
 	size := info.ImageSize()
@@ -81,24 +85,7 @@ func (f *feed) prepare(first int) *ready {
 		if f.look != nil {
 			pixels = f.look(pixels)
 		}
-		planes(pixels, b.images[i*size:(i+1)*size], info.Channels)
+		pixel.Planes(pixels, b.images[i*size:(i+1)*size], info.Height*info.Width, info.Channels, unit, zero)
 	}
 	return b
-}
-
-// planes turns (H, W, C) bytes into (C, H, W) numbers from 0 to 1, as the dataset's loader does.
-func planes(pixels []byte, to []float32, channels int) {
-	const unit = 1.0 / 255
-	area := len(pixels) / channels
-	if channels == 1 {
-		for i, v := range pixels {
-			to[i] = float32(v) * unit
-		}
-		return
-	}
-	r, g, b := to[:area], to[area:2*area], to[2*area:3*area]
-	for i := range r {
-		p := pixels[3*i : 3*i+3 : 3*i+3]
-		r[i], g[i], b[i] = float32(p[0])*unit, float32(p[1])*unit, float32(p[2])*unit
-	}
 }

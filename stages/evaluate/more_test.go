@@ -190,9 +190,8 @@ func TestViews(t *testing.T) {
 	if got := upsideDown([]byte{1, 2, 3, 4}, 2, 2); !bytes.Equal(got, []byte{3, 4, 1, 2}) {
 		t.Errorf("upside down %v", got)
 	}
-	// OpenCV's INTER_LINEAR of 0 10 20 30 to six pixels.
-	if got := resize([]byte{0, 10, 20, 30}, 1, 4, 1, 1, 6); !bytes.Equal(got, []byte{0, 5, 12, 18, 25, 30}) {
-		t.Errorf("resized %v", got)
+	if got := crop([]byte{0, 10, 20, 30, 40, 50, 60, 70}, 1, 8, 1, 0, 2, 1, 4); !bytes.Equal(got, []byte{20, 23, 28, 33, 38, 43, 48, 50}) {
+		t.Errorf("cropped %v", got)
 	}
 }
 
@@ -280,11 +279,14 @@ func TestCorruptionFormulas(t *testing.T) {
 	if got := shift([]byte{0, 200}, 1, 2, 1, 0.3, s); !bytes.Equal(got, []byte{77, 255}) {
 		t.Errorf("brighter %v", got)
 	}
-	if got := contrast([]byte{0, 100, 200, 100}, 1, 2, 2, 0.1, s); !bytes.Equal(got, []byte{90, 100, 110, 100}) {
+	if got := contrast([]byte{0, 100, 8, 200, 100, 8}, 1, 2, 3, 0.1, s); !bytes.Equal(got, []byte{90, 100, 8, 110, 100, 8}) {
 		t.Errorf("contrast %v", got)
 	}
 	if got := pixelate([]byte{0, 10, 20, 30}, 1, 4, 1, 0.5, s); !bytes.Equal(got, []byte{5, 5, 25, 25}) {
 		t.Errorf("pixelated %v", got)
+	}
+	if got := motionBlur([]byte{0, 0, 0, 200, 0, 0, 0}, 1, 7, 1, 64, s); !bytes.Equal(got, []byte{0, 0, 50, 100, 50, 0, 0}) {
+		t.Errorf("moved %v", got) // the stretch is 64·7/224 = 2 pixels
 	}
 	// A Gaussian of deviation σ has the variance σ² whatever it blurs: that of the answer to a single white row.
 	line := make([]byte, 224*224)

@@ -222,8 +222,8 @@ func (r *result) curvesSection(p *report.Page) {
 		return
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(rankings[a].AUROC, rankings[b].AUROC) })
-	roc := report.LinePlot{Title: "ROC", X: report.Axis{Name: "false alarms, of the others", Percent: true, Zero: true}, Y: report.Axis{Name: "found, of the class", Percent: true, Zero: true}}
-	pr := report.LinePlot{Title: "Precision and recall", X: report.Axis{Name: "recall", Percent: true, Zero: true}, Y: report.Axis{Name: "precision", Percent: true, Zero: true}}
+	roc := report.LinePlot{Title: "ROC", X: report.Axis{Name: "false alarms, of the others", Percent: true, Zero: true}, Y: report.Axis{Name: "found, of the class", Percent: true, Zero: true}, NoLast: true, NoDots: true}
+	pr := report.LinePlot{Title: "Precision and recall", X: report.Axis{Name: "recall", Percent: true, Zero: true}, Y: report.Axis{Name: "precision", Percent: true, Zero: true}, NoLast: true, NoDots: true}
 	for _, c := range order[:min(curvesShown, len(order))] {
 		curves, _ := r.curves(c)
 		a, b := curves.ROC.Thin(curvePoints), curves.PrecisionRecall.Thin(curvePoints)
@@ -264,7 +264,7 @@ func (r *result) calibrationSection(p *report.Page) {
 	}
 	p.Section("Confidence")
 	p.Text(text)
-	p.Lines(report.LinePlot{Title: "Calibration", X: report.Axis{Name: "confidence of the answer", Percent: true}, Y: report.Axis{Name: "right answers", Percent: true, Zero: true}, Series: series})
+	p.Lines(report.LinePlot{Title: "Calibration", X: report.Axis{Name: "confidence of the answer", Percent: true}, Y: report.Axis{Name: "right answers", Percent: true, Zero: true}, Series: series, NoLast: true})
 	histogram := report.BarChart{Title: "Answers by confidence"}
 	for _, b := range bins {
 		if b.Count > 0 {

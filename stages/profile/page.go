@@ -3,6 +3,7 @@ package profile
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/darkroom-dev/darkroom/infer"
@@ -26,6 +27,9 @@ func writeReport(path string, rows []infer.Latency) error {
 	}
 	p.Facts(facts...)
 	p.Section("Batches and threads")
+	if slices.ContainsFunc(whole, func(l infer.Latency) bool { return l.Spread() > noisy }) {
+		p.Text("Something else used the processor during the marked measurements: the middle 80 % of their runs are more than half of the median apart. Measure again on a quiet machine before deciding by them.")
+	}
 	p.Table(wholeTable(whole))
 	if plot := ratePlot(whole); len(plot.Series) > 0 {
 		p.Lines(plot)
@@ -37,11 +41,14 @@ func writeReport(path string, rows []infer.Latency) error {
 }
 
 func title(l infer.Latency) string {
-	threads := "1 thread"
-	if l.Threads != 1 {
-		threads = fmt.Sprintf("%d threads", l.Threads)
+	return fmt.Sprintf("Batch %d, %s", l.Batch, threads(l.Threads))
+}
+
+func threads(n int) string {
+	if n == 1 {
+		return "1 thread"
 	}
-	return fmt.Sprintf("Batch %d, %s", l.Batch, threads)
+	return fmt.Sprintf("%d threads", n)
 }
 
 func wholes(rows []infer.Latency) []infer.Latency {
@@ -76,10 +83,10 @@ func ratePlot(whole []infer.Latency) report.LinePlot {
 		if !ok {
 			at = len(plot.Series)
 			byThreads[l.Threads] = at
-			plot.Series = append(plot.Series, report.Series{Name: fmt.Sprintf("%d threads", l.Threads)})
+			plot.Series = append(plot.Series, report.Series{Name: threads(l.Threads)})
 		}
 		s := &plot.Series[at]
-		s.X, s.Y = append(s.X, float64(l.Batch)), append(s.Y, 1000*float64(l.Batch)/l.Median)
+		s.X, s.Y = append(s.X, float64(l.Batch)), append(s.Y, math.Round(1000*float64(l.Batch)/l.Median))
 	}
 	if len(whole) == len(plot.Series) {
 		return report.LinePlot{}
