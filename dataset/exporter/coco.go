@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/darkroom-dev/darkroom/dataset"
 )
@@ -51,29 +52,51 @@ type (
 	}
 )
 
-// coco writes images/ID.png and annotations.json.
+// coco writes ID.png and annotations.json; where the source has parts, a file for each, annotations_train.json, whose name tells them.
 func (w *writer) coco() error {
-	f, err := os.Create(filepath.Join(w.dir, "annotations.json"))
-	if err != nil {
-		return err
+	var parts []string
+	for i := range w.data.Len() {
+		if part := strings.Clone(w.data.Split(i)); !slices.Contains(parts, part) {
+			parts = append(parts, part)
+		}
 	}
-	out := &cocoFile{w: bufio.NewWriter(f), writer: w}
-	err = out.write()
-	return errors.Join(err, out.w.Flush(), f.Close())
+	for _, part := range parts {
+		name := "annotations.json"
+		if part != "" {
+			name = "annotations_" + strings.ReplaceAll(safe(part), "/", "_") + ".json"
+		}
+		f, err := os.Create(filepath.Join(w.dir, name))
+		if err != nil {
+			return err
+		}
+		out := &cocoFile{w: bufio.NewWriter(f), writer: w, part: part}
+		err = out.write()
+		if err := errors.Join(err, out.w.Flush(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// cocoFile streams the file: the images while the pictures are written, the annotations in a second pass.
+// cocoFile streams the file of one part: the images while the pictures are written, the annotations in a second pass.
 type cocoFile struct {
 	*writer
 	w           *bufio.Writer
+	part        string
+	rows        []int    // of the dataset
 	sizes       [][2]int // of the written pictures: height, width
 	annotations int
 	masks       []int // category of each class of masks
 }
 
 func (c *cocoFile) write() error {
+	for i := range c.data.Len() {
+		if c.data.Split(i) == c.part {
+			c.rows = append(c.rows, i)
+		}
+	}
 	fmt.Fprint(c.w, `{"images":[`)
-	err := c.each(func(*dataset.Sample) string { return "images" }, func(s *dataset.Sample, name string, height, width int) error {
+	err := c.some(c.rows, func(*dataset.Sample) string { return "" }, func(s *dataset.Sample, name string, height, width int) error {
 		image := cocoImage{ID: len(c.sizes) + 1, File: name, Width: width, Height: height}
 		c.sizes = append(c.sizes, [2]int{height, width})
 		more := cocoMore{Split: s.Split}
@@ -93,9 +116,9 @@ func (c *cocoFile) write() error {
 	}
 	categories := c.categories()
 	fmt.Fprint(c.w, "\n],\n\"annotations\":[")
-	for i := range c.data.Len() {
-		s := c.data.Sample(i)
-		if err := c.annotate(i, &s); err != nil {
+	for image, row := range c.rows {
+		s := c.data.Sample(row)
+		if err := c.annotate(image, &s); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,7 @@ import (
 // The formats.
 const (
 	Folder = "folder" // CLASS/ID.png
-	COCO   = "coco"   // annotations.json and images/ID.png
+	COCO   = "coco"   // annotations.json and ID.png
 	YOLO   = "yolo"   // data.yaml, images/ID.png and labels/ID.txt
 )
 
@@ -73,9 +73,19 @@ type writer struct {
 	buffer []byte
 }
 
-// each calls write for every sample with the name of its file, relative to the folder of pictures, after writing that file.
+// each calls write for every sample with the name of its file, relative to the folder of pictures, after writing that file. An id that
+// begins with that folder's name has it once.
 func (w *writer) each(folder func(s *dataset.Sample) string, write func(s *dataset.Sample, name string, height, width int) error) error {
-	for i := range w.data.Len() {
+	rows := make([]int, w.data.Len())
+	for i := range rows {
+		rows[i] = i
+	}
+	return w.some(rows, folder, write)
+}
+
+// some is each for some of the rows.
+func (w *writer) some(rows []int, folder func(s *dataset.Sample) string, write func(s *dataset.Sample, name string, height, width int) error) error {
+	for _, i := range rows {
 		if err := w.ctx.Err(); err != nil {
 			return err
 		}
@@ -85,7 +95,11 @@ func (w *writer) each(folder func(s *dataset.Sample) string, write func(s *datas
 			return err
 		}
 		under := folder(&s)
-		name, err := w.name(under, s.ID, suffix)
+		rel := strings.TrimPrefix(safe(s.ID), under+"/")
+		if strings.HasPrefix(under, "images/") { // YOLO's readers find labels/ by the last folder of this name
+			rel = strings.ReplaceAll("/"+rel, "/images/", "/")[1:]
+		}
+		name, err := w.name(under, rel, suffix)
 		if err != nil {
 			return err
 		}
@@ -204,11 +218,7 @@ func (w *writer) folder() error {
 		}
 	}
 	return w.each(func(s *dataset.Sample) string {
-		class := w.info.Classes[s.Label]
-		if strings.HasPrefix(safe(s.ID), class+"/") {
-			return "" // the id names the class's folder already
-		}
-		return class
+		return w.info.Classes[s.Label]
 	}, func(s *dataset.Sample, _ string, _, _ int) error {
 		w.countObjects(s, "that folders of classes cannot hold")
 		return nil

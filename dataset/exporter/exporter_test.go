@@ -126,7 +126,7 @@ func TestEncoded(t *testing.T) {
 	if _, err := Write(t.Context(), d, dir, COCO); err != nil {
 		t.Fatal(err)
 	}
-	if read(t, dir, "images/x.jpg") != file.String() {
+	if read(t, dir, "x.jpg") != file.String() {
 		t.Error("the file changed")
 	}
 	var doc struct {
@@ -147,7 +147,7 @@ func TestEncoded(t *testing.T) {
 func TestCOCO(t *testing.T) {
 	info := dataset.Info{Task: dataset.Segmentation, Classes: []string{"crack", "dent"}, MaskClasses: []string{"background", "dent"}, Height: 2, Width: 3, Channels: 1}
 	d := open(t, info,
-		dataset.Sample{ID: "a/1.png", Label: 1, Image: ramp(6, 0), Split: "train", Meta: []dataset.Pair{{Name: "part", Value: "7"}},
+		dataset.Sample{ID: "a/1.png", Label: 1, Image: ramp(6, 0), Meta: []dataset.Pair{{Name: "part", Value: "7"}},
 			Boxes:    []dataset.Box{{X0: 0, Y0: 0, X1: 2.5, Y1: 2, Class: 1}},
 			Polygons: []dataset.Polygon{{Class: 1, Rings: [][]float32{{0, 0, 2, 0, 2, 2, 0, 2}}}}},
 		dataset.Sample{ID: "2", Label: dataset.NoLabel, Image: ramp(6, 1), Mask: []byte{1, 0, dataset.Ignore, 1, 0, 1}})
@@ -156,7 +156,7 @@ func TestCOCO(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(w.Lost) != 0 || !slices.Equal(files(t, dir), []string{"annotations.json", "images/2.png", "images/a/1.png"}) {
+	if len(w.Lost) != 0 || !slices.Equal(files(t, dir), []string{"2.png", "a/1.png", "annotations.json"}) {
 		t.Errorf("%+v, %q", w, files(t, dir))
 	}
 	var got any
@@ -165,7 +165,7 @@ func TestCOCO(t *testing.T) {
 	}
 	var want any
 	if err := json.Unmarshal([]byte(`{
-	"images": [{"id":1,"file_name":"a/1.png","width":3,"height":2,"darkroom":{"split":"train","meta":[{"name":"part","value":"7"}]}},
+	"images": [{"id":1,"file_name":"a/1.png","width":3,"height":2,"darkroom":{"meta":[{"name":"part","value":"7"}]}},
 		{"id":2,"file_name":"2.png","width":3,"height":2,"darkroom":{"id":"2"}}],
 	"annotations": [
 		{"id":1,"image_id":1,"category_id":2,"bbox":[0,0,2.5,2],"area":4,"iscrowd":0,"segmentation":[[0,0,2,0,2,2,0,2]]},
