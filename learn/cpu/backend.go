@@ -6,7 +6,7 @@
 //     it. Nothing else does: not GOMAXPROCS, not which OS thread calls, not the moment. All tensor memory is aligned to
 //     64 bytes, since vectorised sums peel off an unaligned head and so add in another order.
 //   - A computation is built eagerly into nodes that are each one ONNX operator, in topological order; what no result
-//     needs is left out when it is compiled. Shapes are static.
+//     needs is left out when it is compiled, and elementwise operators that feed each other become one (fusion.go). Shapes are static.
 //   - User-visible methods return errors. An operation that is not here returns compute.ErrNotImplemented with its name.
 //   - Only this package and infer use onnxruntime_go.
 package cpu

@@ -1,10 +1,11 @@
 package cpu
 
 import (
+	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
-	"slices"
 	"testing"
 
 	"github.com/gomlx/compute"
@@ -78,37 +79,54 @@ func batchNormReference(x, scale, shift, v []float32, c int, epsilon float64) [6
 	return out
 }
 
-// TestKernelsDoNotDependOnThreads runs a layer, all of it by package kernel, with several thread counts.
+// TestKernelsDoNotDependOnThreads runs layers, all of them by package kernel, with several thread counts.
 func TestKernelsDoNotDependOnThreads(t *testing.T) {
-	for _, v := range []convolution{
-		{c: 16, h: 12, w: 10, n: 70, o: 24, k: 3, stride: 1, dilation: 1, pad: [2]int{1, 1}},
-		{c: 48, h: 6, w: 6, n: 40, o: 64, k: 3, stride: 2, dilation: 1, pad: [2]int{1, 1}},
-	} {
-		var first []uint32
+	type builder = func(f compute.Function, p []compute.Value) ([]compute.Value, error)
+	same := func(t *testing.T, dimensions [][]int, build builder) {
+		t.Helper()
+		var first [][]float32
 		for threads := 1; threads <= 3; threads++ {
-			b := newBackend(t, threads)
-			e := compiled(t, b, v.shapes(), v.build)
-			var inputs []compute.Buffer
-			for i, d := range v.shapes() {
-				inputs = append(inputs, ramp(t, b, uint32(i+1), d...))
-			}
-			out, err := e.Execute(inputs, nil, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var bits []uint32
-			for _, buffer := range out {
-				for _, x := range read(t, buffer) {
-					bits = append(bits, math.Float32bits(x))
-				}
-			}
+			out := execute(t, newBackend(t, threads), dimensions, build)
 			if threads == 1 {
-				first = bits
-			} else if !slices.Equal(bits, first) {
-				t.Errorf("%+v: %d threads give other bits than one", v, threads)
+				first = out
+				continue
+			}
+			for i := range out {
+				for k, x := range out[i] {
+					if math.Float32bits(x) != math.Float32bits(first[i][k]) {
+						t.Fatalf("%d threads give %g as element %d of result %d, one gives %g", threads, x, k, i, first[i][k])
+					}
+				}
 			}
 		}
 	}
+	for _, v := range []convolution{
+		{c: 16, h: 12, w: 10, n: 70, o: 24, k: 3, stride: 1, dilation: 1, pad: [2]int{1, 1}},
+		{c: 48, h: 6, w: 6, n: 40, o: 64, k: 3, stride: 2, dilation: 1, pad: [2]int{1, 1}},
+		{c: 48, h: 16, w: 12, n: 40, o: 64, k: 3, stride: 1, dilation: 1, pad: [2]int{1, 1}}, // by Winograd's algorithm
+	} {
+		t.Run(fmt.Sprintf("%+v", v), func(t *testing.T) { same(t, v.shapes(), v.build) })
+	}
+	v := convolution{c: 9, h: 12, w: 11, n: 40, k: 5, stride: 2, dilation: 1, pad: [2]int{2, 2}}
+	t.Run("channelwise", func(t *testing.T) {
+		same(t, [][]int{{v.c, v.h, v.w, v.n}, {v.c, 1, v.k, v.k}, {v.c, v.out(v.h), v.out(v.w), v.n}}, v.channelwise)
+	})
+	t.Run("products", func(t *testing.T) {
+		same(t, [][]int{{192, 96}, {192, 320}, {40, 320}}, func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
+			y, err := f.DotGeneral(p[0], []int{0}, nil, p[1], []int{0}, nil, compute.DotGeneralConfig{})
+			if err != nil {
+				return nil, err
+			}
+			z, err := f.DotGeneral(p[2], []int{1}, nil, p[1], []int{1}, nil, compute.DotGeneralConfig{})
+			return []compute.Value{y, z}, err
+		})
+	})
+	shape := []int{40, 30, 40}
+	t.Run("fused", func(t *testing.T) {
+		same(t, [][]int{shape, shape, {40, 1, 1}, {1, 1, 40}}, func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
+			return randomProgram(rand.New(rand.NewPCG(5, 5)), shape)(f, p)
+		})
+	})
 }
 
 // TestLowerClasses runs the numeric tests with the instruction classes below that of the machine.

@@ -18,8 +18,10 @@ const digestVariable = "DARKROOM_CPU_TEST_DIGEST"
 // stepDigest computes products, sums and convolutions with gradients and returns the digest of all result bits.
 func stepDigest(t testing.TB, threads int) string {
 	b := newBackend(t, threads)
-	layer := convolution{c: 16, h: 12, w: 10, n: 8, o: 16, k: 3, stride: 1, dilation: 1, pad: [2]int{1, 1}}
+	layer := convolution{c: 33, h: 12, w: 12, n: 8, o: 32, k: 3, stride: 1, dilation: 1, pad: [2]int{1, 1}} // by Winograd's algorithm
+	alone := convolution{c: 6, h: 9, w: 8, n: 20, k: 5, stride: 1, dilation: 1, pad: [2]int{2, 2}}
 	dimensions := append([][]int{{37, 1031}, {1031, 53}, {5, 3, 19, 23}, {7, 3, 3, 3}}, layer.shapes()...)
+	dimensions = append(dimensions, []int{6, 9, 8, 20}, []int{6, 1, 5, 5}, []int{6, 9, 8, 20})
 	e := compiled(t, b, dimensions, func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
 		y, err := product(f, p[:2])
 		if err != nil {
@@ -43,7 +45,15 @@ func stepDigest(t testing.TB, threads int) string {
 		if err != nil {
 			return nil, err
 		}
-		trained, err := layer.build(f, p[4:])
+		trained, err := layer.build(f, p[4:7])
+		if err != nil {
+			return nil, err
+		}
+		channels, err := alone.channelwise(f, p[7:])
+		if err != nil {
+			return nil, err
+		}
+		trained = append(trained, channels...)
 		return append([]compute.Value{y[0], sum, all, z, s}, trained...), err
 	})
 	var inputs []compute.Buffer

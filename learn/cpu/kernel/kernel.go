@@ -2,11 +2,16 @@
 // does slowly or not at all. Importing the package links them into the program; RegisterCustomOps in operators.c, which ONNX Runtime
 // looks up in the program itself, adds them to a session in the domain "darkroom".
 //
-//   - Convolution: images (I, H, W, N) with a kernel of any layout, also with a dilated input (the gradient of a strided
-//     convolution), to (O, Ho, Wo, N).
-//   - KernelGradient: what a kernel contributed, from the images and the gradient (O, Ho, Wo, N) of the output.
-//   - BatchNormTraining, BatchNormGradient: a batch normalisation by the batch's own statistics, and its gradients, of (C, …)
-//     values; a channel is read from memory once.
+//   - Convolution: images (I, H, W, N) with a kernel of any layout, also read backwards and with a dilated input (the gradient of a
+//     strided convolution), to (O, Ho, Wo, N); KernelGradient: what a kernel contributed, from the images and the gradient (O, Ho, Wo, N)
+//     of the output. Products of matrices are such convolutions.
+//   - Depthwise, DepthwiseGradient: the same where each channel meets a kernel of its own.
+//   - LargestOfWindow, LargestOfWindowGradient: the greatest of windows, whose gradient goes to the first of the greatest.
+//   - BatchNormTraining, BatchNormGradient, RectifiedBatchNormGradient: a batch normalisation by the batch's own statistics, and its
+//     gradients, of (C, …) values; a channel is read from memory once.
+//   - Elementwise: a program of elementwise instructions, run block by block.
+//
+// body.h includes a file for each of these ideas; kernels.h says what they take.
 //
 // Rules of the room: the batch is innermost, so vectors run over images. Work is cut into tasks, and sums are added, in an order
 // that follows from shapes alone: the bits do not depend on the number of threads. They depend on the instruction class
