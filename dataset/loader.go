@@ -157,6 +157,15 @@ func (l *Loader) Epoch(ctx context.Context, epoch, first int) iter.Seq2[*Batch, 
 	}
 }
 
+// Read makes the batch of that number, counted from 0, of an epoch in b, in the memory that b has where that is enough: so a caller gets images
+// straight into a buffer of its own, b.Images. It is safe for concurrent use with different batches; each call computes the epoch's order.
+func (l *Loader) Read(ctx context.Context, b *Batch, epoch, number int) error {
+	if number < 0 || number >= l.Batches() {
+		return fmt.Errorf("batch %d of an epoch of %d", number, l.Batches())
+	}
+	return l.fill(ctx, b, l.order(epoch), epoch, number)
+}
+
 // order returns the rows in the order of the epoch.
 func (l *Loader) order(epoch int) []int {
 	if l.o.Rows != nil {
@@ -255,9 +264,15 @@ func (l *Loader) image(m *maker, draw, row int) ([]byte, []Share, error) {
 	return m.augmenter.Apply(image, l.o.Seed, uint64(draw), uint64(row))
 }
 
-// target adds up the shares of the classes.
+// target adds up the shares of the classes: of the label, or of all labels of a multi-label dataset.
 func (l *Loader) target(to []float32, shares []Share) {
 	for _, s := range shares {
-		to[l.d.Label(s.Row)] += s.Weight
+		if label := l.d.Label(s.Row); label != NoLabel {
+			to[label] += s.Weight
+			continue
+		}
+		for _, label := range l.d.Labels(s.Row) {
+			to[label] += s.Weight
+		}
 	}
 }

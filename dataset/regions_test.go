@@ -259,3 +259,25 @@ func floatBits(f []float32) []byte {
 	}
 	return out
 }
+
+// Read fills the caller's memory with what Epoch yields.
+func TestLoaderRead(t *testing.T) {
+	info := small
+	info.Policy = policy(t, op("rotate"), op("normalize"))
+	l := loader(t, open(t, write(t, 12, info)), LoaderOptions{Batch: 5, Seed: 1, Shuffle: true, Augment: true, Layout: CHWN})
+	memory := make([]float32, 5*info.ImageSize())
+	number := 0
+	for want, err := range l.Epoch(t.Context(), 3, 0) {
+		b := Batch{Images: memory}
+		if err != nil || l.Read(t.Context(), &b, 3, number) != nil {
+			t.Fatal(err)
+		}
+		if &b.Images[0] != &memory[0] || b.N != want.N || !bytes.Equal(floatBits(b.Images), floatBits(want.Images)) {
+			t.Errorf("batch %d of %d images is another, or lies elsewhere", number, b.N)
+		}
+		number++
+	}
+	if err := l.Read(t.Context(), &Batch{}, 0, 3); err == nil {
+		t.Error("a batch behind the last was read")
+	}
+}
