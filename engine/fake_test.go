@@ -95,12 +95,16 @@ func (s *text) Run(ctx context.Context, job *stages.Job) error {
 		if s.do == "die at part 2" && i == 2 {
 			os.Exit(9)
 		}
-		if _, err := job.Memo(ctx, stages.Part{Text: fmt.Sprint(i)}, func(_ context.Context, dir string) error {
+		dir, err := job.Memo(ctx, stages.Part{Text: fmt.Sprint(i)}, func(_ context.Context, dir string) error {
 			note(fmt.Sprint("part ", i))
 			time.Sleep(20 * time.Millisecond) // work
 			return os.WriteFile(filepath.Join(dir, "part"), fmt.Append(nil, i), 0o666)
-		}); err != nil {
+		})
+		if err != nil {
 			return err
+		}
+		if text, err := os.ReadFile(filepath.Join(dir, "part")); err != nil || string(text) != fmt.Sprint(i) {
+			return fmt.Errorf("part %d holds %q, %v", i, text, err)
 		}
 	}
 	var all []byte

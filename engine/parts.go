@@ -70,6 +70,13 @@ func (p *parts) Remember(_ context.Context, key artifact.Digest, manifest, src s
 	if err := store.PutRecord(rec); err != nil {
 		return err
 	}
+	// The store has taken the files; the stage goes on with links to them.
+	if err := os.RemoveAll(src); err != nil {
+		return err
+	}
+	if err := store.Materialize(ref, src, cache.Link); err != nil {
+		return err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	held.lease.Release()

@@ -52,7 +52,7 @@ type Memory interface {
 	// Recall puts the folder that is kept for the key at dst, which does not exist, and reports whether there is one. When there is none, the
 	// caller holds the right to make the part until it calls Remember, or the execution ends; another caller with this key waits for that.
 	Recall(ctx context.Context, key artifact.Digest, dst string) (bool, error)
-	// Remember keeps the folder at src for the key.
+	// Remember keeps the folder at src for the key. Afterwards the same content lies there, not to be written to.
 	Remember(ctx context.Context, key artifact.Digest, manifest, src string) error
 }
 
