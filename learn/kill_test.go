@@ -23,7 +23,7 @@ func TestKilledTrainings(t *testing.T) {
 		trainAsChild(t, dir)
 		return
 	}
-	c := config(t)
+	c := killedConfig(t)
 	straight, err := Train(context.Background(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -45,6 +45,16 @@ func TestKilledTrainings(t *testing.T) {
 	if kills < 4 {
 		t.Errorf("only %d processes were killed while they trained", kills)
 	}
+}
+
+// killedConfig is a training with everything that has a state of its own: moments, an average, gradients in parts, masks, layers that thaw.
+func killedConfig(t *testing.T) Config {
+	t.Helper()
+	c := config(t)
+	c.Optimizer, c.LearningRate = Adam{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, WeightDecay: 0.01, Decoupled: true}, 0.005
+	c.Average, c.Accumulate, c.Drop = Average{Decay: 0.9, Rising: true}, 2, Drop{Out: 0.1, Path: 0.1}
+	c.Freeze = Freeze{Share: 0.3, Epochs: 2, Steps: 2, Statistics: true}
+	return c
 }
 
 // killAfter starts a process that trains in dir and kills it once it has said that many steps; killed is false when it ended before.
@@ -81,7 +91,7 @@ func killAfter(t *testing.T, dir string, steps int) (killed bool) {
 }
 
 func trainAsChild(t *testing.T, dir string) {
-	c := config(t)
+	c := killedConfig(t)
 	c.Checkpoints, c.CheckpointEvery = filepath.Join(dir, "checkpoints"), time.Nanosecond
 	c.Progress = func(p Progress) {
 		if !p.Validating {

@@ -362,7 +362,7 @@ func (r *run) step(b *Batch) error {
 	r.machine.SetMomentum(r.Schedule.Momentum(done, total, r.source.Batches()))
 	out, err := r.machine.Step(b, rate)
 	if err != nil {
-		return err
+		return r.outOfMemory(err, b)
 	}
 	r.batch++
 	if math.IsNaN(out.Loss) || math.IsInf(out.Loss, 0) {

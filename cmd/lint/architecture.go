@@ -38,7 +38,7 @@ func Rules() []Rule {
 		{Why: "a kind knows what a stage is and the libraries; it never sees the engine, the language, the cache or another kind.",
 			In: []string{"stages/ingest/...", "stages/split/...", "stages/augment/...", "stages/pretrain/...", "stages/nas/...", "stages/train/...",
 				"stages/distill/...", "stages/prune/...", "stages/quantize/...", "stages/tensorrt/...", "stages/evaluate/...", "stages/profile/...",
-				"stages/select/...", "stages/exec/..."},
+				"stages/select/...", "stages/exec/...", "stages/summary/..."},
 			Of: ours, Allow: []string{"artifact", "stages", "stages/recipe", "dataset/...", "onnx/...", "learn/...", "infer/...", "report/..."}},
 		{Why: "what kinds that train have in common is no kind: it knows what a stage is and how to train.",
 			In: []string{"stages/recipe"}, Of: ours, Allow: []string{"artifact", "stages", "dataset/...", "learn/..."}},

@@ -14,6 +14,7 @@ import (
 	"github.com/darkroom-dev/darkroom/stages/prune"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
 	"github.com/darkroom-dev/darkroom/stages/split"
+	"github.com/darkroom-dev/darkroom/stages/summary"
 	"github.com/darkroom-dev/darkroom/stages/tensorrt"
 	"github.com/darkroom-dev/darkroom/stages/train"
 )
@@ -32,6 +33,7 @@ func Catalog() *stages.Catalog {
 		evaluate.Kind,
 		profile.Kind,
 		choose.Kind,
+		summary.Kind,
 		exec.Kind,
 	)
 	if err != nil {

@@ -299,6 +299,10 @@ func (t *train) problem(err error) error {
 	if errors.As(err, &misfit) {
 		return stages.Problemf(misfit.What, "Training cannot start", "%s", misfit.Detail)
 	}
+	var memory *learn.MemoryError
+	if errors.As(err, &memory) {
+		return stages.Problemf("batch", "Out of memory", "%s", memoryText(memory, t.Batch))
+	}
 	var diverged *learn.DivergedError
 	if errors.As(err, &diverged) {
 		return divergence(diverged)
@@ -323,4 +327,19 @@ func divergence(e *learn.DivergedError) stages.Problem {
 		text += "."
 	}
 	return stages.Problemf("learning_rate", "Training diverged", "%s The learning rate is too high for this model and these images: try a third of it, a schedule with a warm-up, or a clip block.", text)
+}
+
+// memoryText says what to do about a batch that does not fit into memory.
+func memoryText(e *learn.MemoryError, batch int) string {
+	text := fmt.Sprintf("There is not enough memory for a step with %d images at once.", e.Batch)
+	if e.Fits == 0 {
+		return text + " Not even one fits: give the stage more memory in its resources block, or take a smaller model or smaller images."
+	}
+	text += fmt.Sprintf(" %d fit, which was tried: write batch = %d", e.Fits, e.Fits)
+	for parts := 2; parts <= batch; parts++ {
+		if batch%parts == 0 && batch/parts <= e.Fits {
+			return text + fmt.Sprintf(", or keep the batch and write accumulate = %d.", parts)
+		}
+	}
+	return text + "."
 }
