@@ -14,6 +14,7 @@ func init() {
 	register([]string{"Relu", "LeakyRelu", "Sigmoid", "Tanh", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Neg", "Abs", "Elu", "Celu", "Selu", "Softplus", "Swish",
 		"HardSigmoid", "HardSwish", "Gelu", "Mish"}, activation)
 	register([]string{"Clip"}, clip)
+	register([]string{"PRelu"}, prelu)
 }
 
 // curve is a function of one number: what it is, and its gradient from what flows back to y.
@@ -28,10 +29,35 @@ func activation(l *lowering, n *protos.NodeProto) error {
 	if err != nil {
 		return err
 	}
-	c := curveOf(n)
-	y := c.value(x.node)
-	l.define(n, 0, x.like(y), []value{x}, func(v *graph.Node) []*graph.Node { return []*graph.Node{c.slope(x.node, y, v)} })
+	l.values[n.Output[0]] = l.pointwise(x, curveOf(n))
 	return nil
+}
+
+// pointwise applies the curve to every element.
+func (l *lowering) pointwise(x value, c curve) value {
+	y := c.value(x.node)
+	return l.derive(x.like(y), []value{x}, func(v *graph.Node) []*graph.Node { return []*graph.Node{c.slope(x.node, y, v)} })
+}
+
+// prelu is x above 0 and x times a learned slope below.
+func prelu(l *lowering, n *protos.NodeProto) error {
+	x, err := l.get(n, 0)
+	if err != nil {
+		return err
+	}
+	slope, err := l.get(n, 1)
+	if err != nil {
+		return err
+	}
+	below := curve{func(x *graph.Node) *graph.Node { return graph.Min(x, number(x, 0)) },
+		func(x, _, v *graph.Node) *graph.Node {
+			return graph.Where(graph.LessThan(x, number(x, 0)), v, number(v, 0))
+		}}
+	y, err := l.binary("Mul", l.pointwise(x, below), slope)
+	if err != nil {
+		return err
+	}
+	return l.combine(n, "Add", l.pointwise(x, rectifier(0)), y)
 }
 
 func number(like *graph.Node, v float64) *graph.Node {

@@ -39,7 +39,9 @@ func noise64(n int, v float64) []float64 {
 	return list
 }
 
+// agree trains the model a few steps, in which the loss must fall, and compares the trained file's answers.
 func agree(t *testing.T, model *onnx.Model) {
+	t.Helper()
 	backend, err := cpu.New(cpu.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -62,10 +64,18 @@ func agree(t *testing.T, model *onnx.Model) {
 	for i, v := range noise(len(b.Images), 0.7, 0.5) {
 		b.Images[i] = v + 0.5
 	}
-	for range 3 {
-		if _, err := m.Step(b, 0.02); err != nil {
+	first, last := 0.0, 0.0
+	for i := range 6 {
+		out, err := m.Step(b, 0.01)
+		if err != nil {
 			t.Fatal(err)
 		}
+		if last = out.Loss; i == 0 {
+			first = last
+		}
+	}
+	if !(last < first) {
+		t.Errorf("the loss went from %g to %g", first, last)
 	}
 	own, err := m.logits()
 	if err != nil {
@@ -83,7 +93,11 @@ func agree(t *testing.T, model *onnx.Model) {
 	if err := trained.Save(path); err != nil {
 		t.Fatal(err)
 	}
-	session, err := infer.Open(path, infer.Options{Threads: 1, Batch: batch, Channels: in.Channels, Height: in.Height, Width: in.Width})
+	fixed := batch
+	if in.Batch > 0 {
+		fixed = in.Batch // of the file
+	}
+	session, err := infer.Open(path, infer.Options{Threads: 1, Batch: fixed, Channels: in.Channels, Height: in.Height, Width: in.Width})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,10 +33,13 @@ func (c constant) tensor() (onnx.Tensor, bool) {
 func (c constant) ints() []int {
 	list := make([]int, len(c.data))
 	for i, v := range c.data {
-		list[i] = int(v)
+		list[i] = int(min(max(v, -farAway), farAway))
 	}
 	return list
 }
+
+// farAway stands for "to the end" in slices, which exporters write as the largest int64.
+const farAway = 1 << 40
 
 func vectorOf(list []int) constant {
 	c := constant{dims: []int{len(list)}, data: make([]float64, len(list))}
@@ -157,7 +160,7 @@ func init() {
 		"Constant": evaluateConstant, "ConstantOfShape": evaluateFill, "Cast": evaluateCast, "Identity": pass, "Range": evaluateRange,
 		"Gather": evaluateGather, "Concat": evaluateConcat, "Slice": evaluateSlice, "Unsqueeze": evaluateAxes, "Squeeze": evaluateAxes,
 		"Reshape": evaluateReshape, "Transpose": evaluateTranspose, "Expand": evaluateExpand, "Where": evaluateWhere,
-		"ReduceProd": evaluateProduct,
+		"ReduceProd": evaluateProduct, "ScatterND": evaluateScatter,
 	}
 	for name, f := range map[string]func(a float64) float64{
 		"Sqrt": math.Sqrt, "Neg": func(a float64) float64 { return -a }, "Floor": math.Floor, "Ceil": math.Ceil, "Abs": math.Abs, "Exp": math.Exp,
@@ -222,7 +225,7 @@ func pairwise(f func(a, b float64) float64, in []constant) (constant, error) {
 	if len(in) != 2 {
 		return constant{}, fmt.Errorf("it has %d inputs, not 2", len(in))
 	}
-	dims, err := broadcast(in[0].dims, in[1].dims)
+	dims, err := broadcastKnown(in[0].dims, in[1].dims)
 	if err != nil {
 		return constant{}, err
 	}
@@ -253,10 +256,16 @@ func broadcast(a, b []int) ([]int, error) {
 			dims[i] = y
 		}
 	}
-	if elements(dims) > maxKnown {
-		return nil, fmt.Errorf("a constant of shape %v is too large to be computed in the graph", dims)
-	}
 	return dims, nil
+}
+
+// broadcastKnown is broadcast for what is computed here.
+func broadcastKnown(a, b []int) ([]int, error) {
+	dims, err := broadcast(a, b)
+	if err == nil && elements(dims) > maxKnown {
+		err = fmt.Errorf("a constant of shape %v is too large to be computed in the graph", dims)
+	}
+	return dims, err
 }
 
 // repeated broadcasts c to dims, which it fits.
@@ -485,7 +494,7 @@ func sliceRanges(dims []int, lists [4][]int) ([]sliceRange, error) {
 		}
 		clamp := func(v int) int {
 			if v < 0 {
-				v = max(v, -1<<40) + d
+				v += d
 			}
 			return min(max(v, low), high)
 		}
@@ -575,7 +584,7 @@ func evaluateExpand(_ *protos.NodeProto, in []constant) (constant, error) {
 	if len(in) != 2 {
 		return constant{}, fmt.Errorf("its shape is missing")
 	}
-	dims, err := broadcast(in[0].dims, in[1].ints())
+	dims, err := broadcastKnown(in[0].dims, in[1].ints())
 	if err != nil {
 		return constant{}, err
 	}
@@ -586,9 +595,9 @@ func evaluateWhere(_ *protos.NodeProto, in []constant) (constant, error) {
 	if len(in) != 3 {
 		return constant{}, fmt.Errorf("it has %d inputs, not 3", len(in))
 	}
-	dims, err := broadcast(in[1].dims, in[2].dims)
+	dims, err := broadcastKnown(in[1].dims, in[2].dims)
 	if err == nil {
-		dims, err = broadcast(dims, in[0].dims)
+		dims, err = broadcastKnown(dims, in[0].dims)
 	}
 	if err != nil {
 		return constant{}, err
@@ -613,6 +622,38 @@ func evaluateProduct(n *protos.NodeProto, in []constant) (constant, error) {
 	out := constant{data: []float64{p}, float: in[0].float}
 	if onnx.Int(n, "keepdims", 1) != 0 {
 		out.dims = slices.Repeat([]int{1}, len(in[0].dims))
+	}
+	return out, nil
+}
+
+// evaluateScatter writes slices into a copy of its first input, in order of the indices.
+func evaluateScatter(n *protos.NodeProto, in []constant) (constant, error) {
+	if len(in) != 3 || len(in[1].dims) == 0 || onnx.Text(n, "reduction", "none") != "none" {
+		return constant{}, fmt.Errorf("only the plain form with three inputs is supported")
+	}
+	depth := in[1].dims[len(in[1].dims)-1]
+	if depth > len(in[0].dims) {
+		return constant{}, fmt.Errorf("its indices have %d axes, its input %d", depth, len(in[0].dims))
+	}
+	block, index := elements(in[0].dims[depth:]), in[1].ints()
+	places := elements(in[1].dims[:len(in[1].dims)-1])
+	if len(in[2].data) != places*block {
+		return constant{}, fmt.Errorf("it writes %d elements to %d places of %d", len(in[2].data), places, block)
+	}
+	out := constant{in[0].dims, slices.Clone(in[0].data), in[0].float}
+	for p := range places {
+		flat := 0
+		for k := range depth {
+			at := index[p*depth+k]
+			if at < 0 {
+				at += in[0].dims[k]
+			}
+			if at < 0 || at >= in[0].dims[k] {
+				return constant{}, fmt.Errorf("index %d of %d", index[p*depth+k], in[0].dims[k])
+			}
+			flat = flat*in[0].dims[k] + at
+		}
+		copy(out.data[flat*block:(flat+1)*block], in[2].data[p*block:(p+1)*block])
 	}
 	return out, nil
 }

@@ -12,6 +12,7 @@ import (
 func init() {
 	register([]string{"Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"}, arithmetic)
 	register([]string{"Where"}, where)
+	register([]string{"Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal"}, comparison)
 	register([]string{"Identity"}, identity)
 	register([]string{"Cast"}, cast)
 }
@@ -65,14 +66,23 @@ func arithmetic(l *lowering, n *protos.NodeProto) error {
 
 // combine sets the node's output to one of the operations on two values, which broadcast as in ONNX.
 func (l *lowering) combine(n *protos.NodeProto, operation string, a, b value) error {
+	y, err := l.binary(operation, a, b)
+	if err == nil {
+		l.values[n.Output[0]] = y
+	}
+	return err
+}
+
+// binary is one of the operations on two values, which broadcast as in ONNX.
+func (l *lowering) binary(operation string, a, b value) (value, error) {
 	x, y, axes, last, err := l.align(a, b)
 	if err != nil {
-		return err
+		return value{}, err
 	}
 	apply := map[string]func(a, b *graph.Node) *graph.Node{"Add": graph.Add, "Sub": graph.Sub, "Mul": graph.Mul, "Div": graph.Div,
 		"Min": graph.Min, "Max": graph.Max, "Pow": graph.Pow}[operation]
 	out := apply(x.node, y.node)
-	l.define(n, 0, value{node: out, axes: axes, last: last}, []value{x.value, y.value}, func(v *graph.Node) []*graph.Node {
+	return l.derive(value{node: out, axes: axes, last: last}, []value{x.value, y.value}, func(v *graph.Node) []*graph.Node {
 		var gx, gy *graph.Node
 		if x.value.trained {
 			gx = x.narrow(slope(operation, x.node, y.node, out, v, true))
@@ -81,8 +91,7 @@ func (l *lowering) combine(n *protos.NodeProto, operation string, a, b value) er
 			gy = y.narrow(slope(operation, x.node, y.node, out, v, false))
 		}
 		return []*graph.Node{gx, gy}
-	})
-	return nil
+	}), nil
 }
 
 // slope returns the gradient of one operand of out = x ∘ y before it is summed over where the operand was repeated.
@@ -147,34 +156,56 @@ func (l *lowering) power(n *protos.NodeProto, x value, exponent float64) error {
 	return nil
 }
 
-// where chooses between two values by a known mask.
+// comparison is 1 where it holds and 0 where not. Nothing flows back through it.
+func comparison(l *lowering, n *protos.NodeProto) error {
+	a, err := l.get(n, 0)
+	if err != nil {
+		return err
+	}
+	b, err := l.get(n, 1)
+	if err != nil {
+		return err
+	}
+	x, y, axes, last, err := l.align(a, b)
+	if err != nil {
+		return err
+	}
+	holds := map[string]func(a, b *graph.Node) *graph.Node{"Greater": graph.GreaterThan, "Less": graph.LessThan, "GreaterOrEqual": graph.GreaterOrEqual,
+		"LessOrEqual": graph.LessOrEqual, "Equal": graph.Equal}[n.OpType]
+	one, zero := graph.ScalarOne(l.g, l.dtype), graph.ScalarZero(l.g, l.dtype)
+	out := value{node: graph.Where(holds(x.node, y.node), one, zero), axes: axes, last: last, batched: a.batched || b.batched}
+	l.values[n.Output[0]] = l.record(out, nil, nil)
+	return nil
+}
+
+// where chooses between two values.
 func where(l *lowering, n *protos.NodeProto) error {
-	mask, ok := l.knownInput(n, 0)
-	if !ok {
-		return fmt.Errorf("its condition does not follow from the model and the size of the images")
+	var in [3]value
+	var shape []int
+	for i := range in {
+		v, err := l.get(n, i)
+		if c, ok := l.knownInput(n, i); ok && i == 0 {
+			c.float = true // 0 and 1
+			t, _ := c.tensor()
+			v, err = value{node: l.constant(t), axes: plain(len(t.Dims)), last: -1, id: l.next()}, nil
+		}
+		if err != nil {
+			return err
+		}
+		if shape, err = broadcast(shape, v.shape()); err != nil {
+			return err
+		}
+		in[i] = v
 	}
-	a, err := l.get(n, 1)
-	if err != nil {
-		return err
+	last := -1
+	for i, v := range in {
+		in[i] = l.inFull(v, shape)
+		last = max(last, in[i].last)
 	}
-	b, err := l.get(n, 2)
-	if err != nil {
-		return err
-	}
-	shape, err := broadcast(a.shape(), b.shape())
-	if err == nil {
-		shape, err = broadcast(shape, mask.dims)
-	}
-	if err != nil {
-		return err
-	}
-	a, b = l.inFull(a, shape), l.inFull(b, shape)
-	chosen := mask.repeated(shape)
-	chosen.float = true
-	t, _ := chosen.tensor()
 	zero := graph.ScalarZero(l.g, l.dtype)
-	is := graph.GreaterThan(l.constant(t), zero)
-	l.define(n, 0, value{node: graph.Where(is, a.node, b.node), axes: plain(len(shape)), last: -1}, []value{a, b}, func(v *graph.Node) []*graph.Node {
+	is := graph.GreaterThan(in[0].node, zero)
+	out := value{node: graph.Where(is, in[1].node, in[2].node), axes: plain(len(shape)), last: last, batched: in[0].batched}
+	l.define(n, 0, out, in[1:], func(v *graph.Node) []*graph.Node {
 		return []*graph.Node{graph.Where(is, v, zero), graph.Where(is, zero, v)}
 	})
 	return nil

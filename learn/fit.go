@@ -25,7 +25,7 @@ func misfit(what, format string, args ...any) error {
 func Check(c Config) error {
 	c = c.filled()
 	info, in := c.Data.Info(), c.Model.Input()
-	p, err := makePlan(c.Model)
+	p, err := makePlan(c.Model.Untied())
 	if err != nil {
 		return misfit("model", "%v.", err)
 	}

@@ -111,6 +111,7 @@ type slot struct {
 
 // NewMachine moves the model's weights to the device.
 func NewMachine(o MachineOptions) (*Machine, error) {
+	o.Model = o.Model.Untied()
 	p, err := makePlan(o.Model)
 	if err != nil {
 		return nil, err

@@ -39,7 +39,7 @@ func concat(l *lowering, n *protos.NodeProto) error {
 	if err != nil {
 		return err
 	}
-	if in[leader].batched && axis == 0 {
+	if in[leader].holdsBatch(axis) {
 		return fmt.Errorf("it joins batches")
 	}
 	rank := in[leader].rank()
@@ -135,7 +135,7 @@ func slice(l *lowering, n *protos.NodeProto) error {
 		if r == (sliceRange{0, 1, shape[axis]}) {
 			continue
 		}
-		if r.length < 1 || x.batched && axis == 0 {
+		if r.length < 1 || x.holdsBatch(axis) {
 			return fmt.Errorf("it takes %d of %d along axis %d, which is not supported", r.length, shape[axis], axis)
 		}
 		x = l.take(x, axis, r)
@@ -197,7 +197,11 @@ func gather(l *lowering, n *protos.NodeProto) error {
 	if err != nil {
 		return err
 	}
-	if x.batched && axis == 0 {
+	if c, ok := l.knownInput(n, 1); ok && x.rank() == 1 && slices.Equal(c.ints(), count(x.shape()[0])) {
+		l.values[n.Output[0]] = l.reshape(x, c.dims) // everything in its order: PyTorch's as_strided
+		return nil
+	}
+	if x.holdsBatch(axis) {
 		return fmt.Errorf("it picks images from the batch")
 	}
 	c, ok := l.knownInput(n, 1)
@@ -280,7 +284,7 @@ func pad(l *lowering, n *protos.NodeProto) error {
 		if axis, err = x.axis(axis); err != nil {
 			return err
 		}
-		if x.batched && axis == 0 || shape[axis]+before+after < 1 || before < -shape[axis] || after < -shape[axis] {
+		if x.holdsBatch(axis) || shape[axis]+before+after < 1 || before < -shape[axis] || after < -shape[axis] {
 			return fmt.Errorf("it pads axis %d of %d elements with %d and %d", axis, shape[axis], before, after)
 		}
 		x = l.pad(x, axis, before, after, fill)

@@ -47,7 +47,12 @@ func (p *plan) isTrained(name string) bool { return p.isParameter(name) && !p.fr
 func (p *plan) isParameter(name string) bool { return p.role[name] == parameterRole }
 
 // weightInputs are the inputs of each operator that hold weights, by nature of the operator.
-var weightInputs = map[string][]int{"Conv": {1, 2}, "Gemm": {0, 1, 2}, "MatMul": {0, 1}, "BatchNormalization": {1, 2}, "LayerNormalization": {1, 2}, "PRelu": {1}}
+var weightInputs = map[string][]int{"Conv": {1, 2}, "Gemm": {0, 1, 2}, "MatMul": {0, 1}, "BatchNormalization": {1, 2}, "LayerNormalization": {1, 2},
+	"InstanceNormalization": {1, 2}, "GroupNormalization": {1, 2}, "PRelu": {1}}
+
+// unlearnable are operators that exporters make masks and positions with: nothing flows back through them.
+var unlearnable = map[string]bool{"Equal": true, "Greater": true, "Less": true, "GreaterOrEqual": true, "LessOrEqual": true, "Not": true, "And": true, "Or": true,
+	"Xor": true, "ScatterND": true, "Where": true}
 
 // attentionMask is the largest addend that forbids a position to attention; exporters write -100 or less.
 const attentionMask = -100
@@ -80,7 +85,9 @@ func makePlan(m *onnx.Model) (*plan, error) {
 		for _, in := range n.Input {
 			f := flows[in]
 			out.image, out.trained = out.image || f.image, out.trained || f.trained
-			out.origins = append(out.origins, f.origins...)
+			if !unlearnable[n.OpType] {
+				out.origins = append(out.origins, f.origins...)
+			}
 		}
 		if n.OpType == "Shape" || n.OpType == "Size" {
 			continue

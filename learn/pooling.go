@@ -2,6 +2,7 @@ package learn
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gomlx/compute"
 	"github.com/gomlx/compute-onnx/support/protos"
@@ -42,8 +43,8 @@ func pooling(l *lowering, n *protos.NodeProto) error {
 	if !x.batched || len(x.dims()) != 4 {
 		return fmt.Errorf("only images (N, C, H, W) are supported")
 	}
-	if onnx.Int(n, "ceil_mode", 0) != 0 || len(n.Output) > 1 {
-		return fmt.Errorf("ceil_mode and the output of indices are not supported")
+	if len(n.Output) > 1 {
+		return fmt.Errorf("the output of indices is not supported")
 	}
 	d := x.dims()
 	w, err := newWindow(n, d[1:3], onnx.Ints(n, "kernel_shape"))
@@ -51,6 +52,12 @@ func pooling(l *lowering, n *protos.NodeProto) error {
 		return err
 	}
 	largest := n.OpType == "MaxPool"
+	if onnx.Int(n, "ceil_mode", 0) != 0 {
+		if !largest && onnx.Int(n, "count_include_pad", 0) != 0 {
+			return fmt.Errorf("ceil_mode with count_include_pad is not supported")
+		}
+		w = w.ceil(d[1], d[2])
+	}
 	if largest && l.fusedPool && w.dilations[0]*w.dilations[1] == 1 {
 		y := graph.BackendReduceWindow(x.node, compute.ReduceOpMax, []int{1, w.kernel[0], w.kernel[1], 1}, []int{1, w.strides[0], w.strides[1], 1}, nil, nil,
 			[][2]int{{}, w.pads[0], w.pads[1], {}})
@@ -90,6 +97,19 @@ func pooling(l *lowering, n *protos.NodeProto) error {
 		return unpad(sumOf(gs))
 	})
 	return nil
+}
+
+// ceil pads the end so far that a last window that starts inside the image or its padding is whole.
+func (w window) ceil(sizes ...int) window {
+	w.pads = slices.Clone(w.pads)
+	for i, size := range sizes {
+		span := (w.kernel[i]-1)*w.dilations[i] + 1
+		left := (size + w.pads[i][0] + w.pads[i][1] - span) % w.strides[i]
+		if next := size + w.pads[i][0] + w.pads[i][1] - span - left + w.strides[i]; left > 0 && next < size+w.pads[i][0] {
+			w.pads[i][1] += w.strides[i] - left
+		}
+	}
+	return w
 }
 
 // taps returns what the window sees through each of its elements, in row order.

@@ -11,9 +11,9 @@ import (
 )
 
 func init() {
-	register([]string{"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceSumSquare"}, reduction)
+	register([]string{"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceSumSquare", "ReduceL1"}, reduction)
+	register([]string{"GlobalMaxPool"}, globalMaximum)
 	register([]string{"Softmax", "LogSoftmax"}, softmax)
-	register([]string{"LayerNormalization"}, layerNormalization)
 }
 
 // reduction sums, averages or takes the largest along axes that the batch is none of.
@@ -41,9 +41,28 @@ func reduction(l *lowering, n *protos.NodeProto) error {
 		axes = append(axes, a)
 	}
 	slices.Sort(axes)
-	if axes = slices.Compact(axes); x.batched && axes[0] == 0 {
+	if axes = slices.Compact(axes); slices.ContainsFunc(axes, x.holdsBatch) {
 		return fmt.Errorf("it reduces the batch, so that images would depend on each other")
 	}
+	l.values[n.Output[0]] = l.reduced(n.OpType, x, axes, onnx.Int(n, "keepdims", 1) != 0)
+	return nil
+}
+
+// globalMaximum is the largest of each channel.
+func globalMaximum(l *lowering, n *protos.NodeProto) error {
+	x, err := l.get(n, 0)
+	if err != nil {
+		return err
+	}
+	if x.rank() < 3 {
+		return fmt.Errorf("its input has %d dimensions", x.rank())
+	}
+	l.values[n.Output[0]] = l.reduced("ReduceMax", x, count(x.rank())[2:], true)
+	return nil
+}
+
+// reduced is a reduction along ONNX axes, which stay with size 1 where keep says so.
+func (l *lowering) reduced(operator string, x value, axes []int, keep bool) value {
 	x = l.slim(x)
 	shape, size := x.shape(), 1
 	var parts []int
@@ -53,12 +72,12 @@ func reduction(l *lowering, n *protos.NodeProto) error {
 		shape[a] = 1
 	}
 	slices.Sort(parts)
-	y, slope := reduce(n.OpType, x.node, parts, size)
+	y, slope := reduce(operator, x.node, parts, size)
 	kept := layout(slices.Clone(x.axes))
 	for _, a := range axes {
 		kept[a] = nil
 	}
-	if onnx.Int(n, "keepdims", 1) == 0 {
+	if !keep {
 		var left layout
 		for a, p := range kept {
 			if !slices.Contains(axes, a) {
@@ -67,9 +86,7 @@ func reduction(l *lowering, n *protos.NodeProto) error {
 		}
 		kept = left
 	}
-	out := value{node: y, axes: kept, last: x.last}
-	l.define(n, 0, out, []value{x}, func(v *graph.Node) []*graph.Node { return []*graph.Node{slope(v)} })
-	return nil
+	return l.derive(value{node: y, axes: kept, last: x.last}, []value{x}, func(v *graph.Node) []*graph.Node { return []*graph.Node{slope(v)} })
 }
 
 // reduce keeps the axes that it reduces, with size 1. The slope takes the result's gradient to that of x.
@@ -84,6 +101,8 @@ func reduce(operator string, x *graph.Node, axes []int, size int) (y *graph.Node
 	switch operator {
 	case "ReduceMean":
 		return graph.MulScalar(sum(x), 1/float64(size)), func(v *graph.Node) *graph.Node { return wide(graph.MulScalar(v, 1/float64(size))) }
+	case "ReduceL1":
+		return sum(graph.Abs(x)), func(v *graph.Node) *graph.Node { return graph.Mul(graph.Sign(x), v) }
 	case "ReduceSumSquare":
 		return sum(graph.Mul(x, x)), func(v *graph.Node) *graph.Node { return graph.Mul(scaled(x, 2), v) }
 	case "ReduceL2":
@@ -144,54 +163,4 @@ func softmax(l *lowering, n *protos.NodeProto) error {
 		return []*graph.Node{graph.Mul(y, graph.Sub(v, sum(graph.Mul(v, y))))}
 	})
 	return nil
-}
-
-// layerNormalization (Ba et al. 2016) normalises each image over the axes from the given one on.
-func layerNormalization(l *lowering, n *protos.NodeProto) error {
-	x, err := l.get(n, 0)
-	if err != nil {
-		return err
-	}
-	axis, err := x.axis(onnx.Int(n, "axis", -1))
-	if err != nil {
-		return err
-	}
-	if axis == 0 {
-		return fmt.Errorf("it normalises over the batch")
-	}
-	if len(n.Output) > 1 {
-		return fmt.Errorf("its outputs of means and deviations are not supported")
-	}
-	scale, err := l.get(n, 1)
-	if err != nil {
-		return err
-	}
-	x = l.slim(x)
-	var axes []int
-	for _, parts := range x.axes[axis:] {
-		axes = append(axes, parts...)
-	}
-	slices.Sort(axes)
-	size := float64(elements(x.shape()[axis:]))
-	mean := func(v *graph.Node) *graph.Node {
-		if len(axes) == 0 {
-			return v
-		}
-		return graph.MulScalar(graph.ReduceAndKeep(v, graph.ReduceSum, axes...), 1/size)
-	}
-	centred := graph.Sub(x.node, mean(x.node))
-	deviation := reciprocalRoot(mean(graph.Mul(centred, centred)), onnx.Float(n, "epsilon", 1e-5)) // 1/σ
-	normal := graph.Mul(centred, deviation)
-	y := l.record(value{node: normal, axes: x.axes, last: x.last, batched: x.batched, trained: x.trained}, []value{x}, func(v *graph.Node) []*graph.Node {
-		// ∂x = 1/σ·(v - mean(v) - x̂·mean(v·x̂))
-		return []*graph.Node{graph.Mul(deviation, graph.Sub(graph.Sub(v, mean(v)), graph.Mul(normal, mean(graph.Mul(v, normal)))))}
-	})
-	if err := l.combine(n, "Mul", y, scale); err != nil || !has(n, 2) {
-		return err
-	}
-	shift, err := l.get(n, 2)
-	if err != nil {
-		return err
-	}
-	return l.combine(n, "Add", l.values[n.Output[0]], shift)
 }

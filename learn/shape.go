@@ -72,7 +72,12 @@ func (l *lowering) reshapeTo(n *protos.NodeProto, x value, shape []int) ([]int, 
 	size := elements(from)
 	fits := func() bool { return known == size || open >= 0 && size%known == 0 }
 	if exported := l.model.Input().Batch; exported > 0 && x.batched && exported != l.batch {
-		if i := slices.IndexFunc(to, func(d int) bool { return d%exported == 0 }); i >= 0 && open != i && (known*l.batch/exported == size || open >= 0) {
+		i := slices.IndexFunc(to, func(d int) bool { return d%exported == 0 })
+		scale := i >= 0 && known != size && known*l.batch/exported == size
+		if open >= 0 { // then a number that was taken from the images at hand is right already
+			scale = i >= 0 && i != open && !(x.holdsBatch(0) && to[i] == from[0])
+		}
+		if scale {
 			to[i] = to[i] / exported * l.batch
 			known = known / exported * l.batch
 		}

@@ -17,7 +17,7 @@ type value struct {
 	batched bool
 	// trained says that it depends on a parameter, so that it has a gradient.
 	trained bool
-	// last is the axis of the node that is preferred as the innermost: the batch. -1: none.
+	// last is the axis of the node along which the images lie: the batch, which is preferred as the innermost. -1: none, or not known any more.
 	last int
 	id   int // in the tape
 }
@@ -56,6 +56,9 @@ func (v value) shape() []int {
 }
 
 func (v value) rank() int { return len(v.axes) }
+
+// holdsBatch says that the images are told apart along ONNX axis a.
+func (v value) holdsBatch(a int) bool { return v.last >= 0 && slices.Contains(v.axes[a], v.last) }
 
 // axis returns a non-negative axis, or an error when the value has no such axis.
 func (v value) axis(a int) (int, error) {
@@ -414,16 +417,20 @@ func (v value) like(node *graph.Node) value {
 	return value{node: node, axes: v.axes, last: v.last}
 }
 
-// define sets the node's output i to y, whose gradient flows to the inputs by backward. What y depends on follows from the inputs.
+// define sets the node's output i to y, whose gradient flows to the inputs by backward.
 func (l *lowering) define(n *protos.NodeProto, i int, y value, inputs []value, backward func(g *graph.Node) []*graph.Node) {
-	if i >= len(n.Output) || n.Output[i] == "" {
-		return
+	if i < len(n.Output) && n.Output[i] != "" {
+		l.values[n.Output[i]] = l.derive(y, inputs, backward)
 	}
+}
+
+// derive records y, which is made of the inputs. What y depends on follows from them.
+func (l *lowering) derive(y value, inputs []value, backward func(g *graph.Node) []*graph.Node) value {
 	for _, in := range inputs {
 		y.batched = y.batched || in.batched
 		y.trained = y.trained || in.trained
 	}
-	l.values[n.Output[i]] = l.record(y, inputs, backward)
+	return l.record(y, inputs, backward)
 }
 
 // record gives y its place in the tape.

@@ -6,7 +6,6 @@ package zoo
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/darkroom-dev/darkroom/onnx"
@@ -37,7 +36,32 @@ type architecture struct {
 	build                     func(b *builder)
 }
 
-var architectures = slices.Concat(resnets, wideResNets, mobileNetsV2, mobileNetsV3, efficientNets, convNeXts, visionTransformers, swinTransformers)
+// family is the architectures of a paper.
+type family struct {
+	title string
+	// reference is the implementation whose architectures, names of weights and initialisation these have.
+	reference     string
+	architectures []architecture
+}
+
+// families are in the order of the documentation.
+var families = []family{
+	{"ResNet (He et al. 2015)", "torchvision; those of 8, 20 and 56 layers after the paper's section 4.2 with torchvision's names", resnets},
+	{"WideResNet (Zagoruyko and Komodakis 2016)", "the paper's PyTorch port of xternalz", wideResNets},
+	{"MobileNetV2 (Sandler et al. 2018)", "torchvision", mobileNetsV2},
+	{"MobileNetV3 (Howard et al. 2019)", "torchvision", mobileNetsV3},
+	{"EfficientNet (Tan and Le 2019)", "torchvision", efficientNets},
+	{"ConvNeXt (Liu et al. 2022)", "torchvision", convNeXts},
+	{"ViT (Dosovitskiy et al. 2020)", "timm's vit_tiny_patch16_224 and so on", visionTransformers},
+	{"Swin (Liu et al. 2021)", "torchvision", swinTransformers},
+}
+
+var architectures = func() (all []architecture) {
+	for _, f := range families {
+		all = append(all, f.architectures...)
+	}
+	return all
+}()
 
 // Names returns the architectures in the order of the documentation.
 func Names() []string {
