@@ -93,13 +93,9 @@ func dropout(l *lowering, n *protos.NodeProto) error {
 
 // dropoutRate returns the ratio of a Dropout node: that of the training, an attribute (up to operator set 11), or an input.
 func (l *lowering) dropoutRate(n *protos.NodeProto) (float64, error) {
-	rate := onnx.Float(n, "ratio", 0.5)
-	if has(n, 1) {
-		t, ok := l.model.Tensor(n.Input[1])
-		if !ok || len(t.Data) != 1 {
-			return 0, fmt.Errorf("its ratio is not one number of the file")
-		}
-		rate = float64(t.Data[0])
+	rate, err := l.scalar(n, 1, onnx.Float(n, "ratio", 0.5))
+	if err != nil {
+		return 0, err
 	}
 	if l.plan.drop.Out > 0 {
 		rate = l.plan.drop.Out
