@@ -12,7 +12,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/dataset/pixel"
@@ -120,19 +121,29 @@ func cases(dir string) []benchCase {
 	return append(list, reading(dir)...)
 }
 
-// timed calls work, which says how much it did, until the time is over.
-func timed(ctx context.Context, seconds float64, work func() (int, error)) (float64, error) {
-	n, began := 0, time.Now()
+// timed calls work, which says how much it did, until so many seconds of processor time went into each thread, and returns how much that is in such
+// a second of all threads together. Other processes make the wall's clock run on, this one less.
+func timed(ctx context.Context, seconds float64, threads int, work func() (int, error)) (float64, error) {
+	n, began := 0, processor()
 	for {
 		k, err := work()
 		if err != nil {
 			return 0, err
 		}
 		n += k
-		if took := time.Since(began).Seconds(); took >= seconds || ctx.Err() != nil {
+		if took := (processor() - began) / float64(threads); took >= seconds || ctx.Err() != nil {
 			return float64(n) / took, ctx.Err()
 		}
 	}
+}
+
+// processor returns the seconds that all threads of this process have run.
+func processor() float64 {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		panic(err) // it cannot fail for this process
+	}
+	return float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)/1e6
 }
 
 // operation applies one operation to images in memory, on one thread.
@@ -165,7 +176,7 @@ func operation(dir string, op dataset.Operation) (*ourSide, error) {
 	floats := make([]float32, size)
 	procs := runtime.GOMAXPROCS(1)
 	return &ourSide{close: func() { runtime.GOMAXPROCS(procs) }, run: func(ctx context.Context, seconds float64) (float64, error) {
-		return timed(ctx, seconds, func() (int, error) {
+		return timed(ctx, seconds, 1, func() (int, error) {
 			for at := 0; at < len(images); at += size {
 				out, _, err := g.Apply(images[at:at+size], 1, 0, sample)
 				if err != nil {
@@ -202,7 +213,7 @@ func loading(dir string, operations []dataset.Operation, shuffle bool, workers i
 	}
 	epoch := 0
 	return &ourSide{close: func() { d.Close() }, run: func(ctx context.Context, seconds float64) (float64, error) {
-		return timed(ctx, seconds, func() (int, error) {
+		return timed(ctx, seconds, workers, func() (int, error) {
 			n := 0
 			for b, err := range l.Epoch(ctx, epoch, 0) {
 				if err != nil {

@@ -26,7 +26,7 @@ func main() {
 	flag.StringVar(&o.peer, "peer", "bench/data/peer.py", "the peers' script")
 	flag.StringVar(&o.out, "out", "", "file whose section on data is rewritten, such as bench/RESULTS.md (default: none)")
 	flag.IntVar(&o.rounds, "rounds", 3, "turns of each side for a case")
-	flag.Float64Var(&o.seconds, "seconds", 0.2, "length of a turn of an operation; whole policies take ten times as long")
+	flag.Float64Var(&o.seconds, "seconds", 0.2, "processor time of a turn of an operation; whole policies take ten times as long")
 	flag.StringVar(&o.only, "cases", "", "cases whose names contain this (default: all)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
-	"time"
 
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/dataset/picture"
@@ -29,31 +29,20 @@ func decoding(dir string) (*ourSide, error) {
 	}
 	target := picture.Target{Height: side, Width: side, Channels: 3}
 	return &ourSide{close: func() {}, run: func(ctx context.Context, seconds float64) (float64, error) {
-		var group sync.WaitGroup
-		var rates [2]float64
-		var failures [2]error
-		for t := range 2 {
-			group.Go(func() {
-				buffer := make([]byte, side*side*3)
-				rates[t], failures[t] = timed(ctx, seconds, func() (int, error) {
-					n := 0
-					for i := t; i < len(files); i += 2 {
-						if _, err := picture.Decode(files[i], target, buffer); err != nil {
-							return n, err
-						}
-						n++
+		return timed(ctx, seconds, 2, func() (int, error) {
+			var group sync.WaitGroup
+			var failures [2]error
+			for t := range 2 {
+				group.Go(func() {
+					buffer := make([]byte, side*side*3)
+					for i := t; i < len(files) && failures[t] == nil; i += 2 {
+						_, failures[t] = picture.Decode(files[i], target, buffer)
 					}
-					return n, nil
 				})
-			})
-		}
-		group.Wait()
-		for _, err := range failures {
-			if err != nil {
-				return 0, err
 			}
-		}
-		return rates[0] + rates[1], nil
+			group.Wait()
+			return len(files), errors.Join(failures[:]...)
+		})
 	}}, nil
 }
 
@@ -82,7 +71,7 @@ func reading(dir string) []benchCase {
 				done := func() { runtime.GOMAXPROCS(procs); d.Close() }
 				to := make([]byte, batchBytes)
 				return &ourSide{close: done, run: func(ctx context.Context, seconds float64) (float64, error) {
-					return timed(ctx, seconds, func() (int, error) {
+					return timed(ctx, seconds, 1, func() (int, error) {
 						at, bytes := 0, 0
 						for _, row := range order {
 							image, err := d.Pixels(row, nil)
@@ -112,8 +101,8 @@ func plainCopy(seconds float64) float64 {
 	for i := range from {
 		from[i] = byte(i)
 	}
-	n, began := 0, time.Now()
-	for time.Since(began).Seconds() < seconds {
+	n, began := 0, processor()
+	for processor()-began < seconds {
 		for at := 0; at+len(to) <= len(from); at += len(to) {
 			n += copy(to, from[at:])
 		}
@@ -121,5 +110,5 @@ func plainCopy(seconds float64) float64 {
 	if to[1] == 77 && to[2] == 77 {
 		fmt.Println() // the copy must not be left out
 	}
-	return float64(n) / time.Since(began).Seconds()
+	return float64(n) / (processor() - began)
 }

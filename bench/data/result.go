@@ -102,7 +102,7 @@ func writeSection(o options, results []result, versions []string) error {
 	})
 	text := fmt.Sprintf("## Data against Albumentations, OpenCV and PyTorch\n\n%s, %s, %s, kernels %s, JPEG by %s; %s. Command: `make bench-data FLAGS=\"%s\"`. "+
 		"Operations: 224×224 RGB bytes, one thread each. Policies: batches of 64 images of 224×224 out of 512 stored ones of 256×256, two threads against two worker processes. "+
-		"Decoding: JPEG of 640×480 to 224×224, two threads each. Reading: one thread, against copying memory. Both sides took turns; medians of %d.\n\n%s",
+		"Decoding: JPEG of 640×480 to 224×224, two threads each. Reading: one thread, against copying memory. Both sides took turns; rates are by processor time, so that what else the machine did counts less; medians of %d.\n\n%s",
 		time.Now().UTC().Format("2006-01-02"), section.Machine(), runtime.Version(), pixel.Class(), decoder(), strings.Join(versions, ", "), strings.Join(flags, " "), o.rounds, summary(results))
 	return os.WriteFile(filepath.Clean(o.out), []byte(section.Replace(string(old), marks, text)), 0o666)
 }
