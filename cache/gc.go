@@ -349,6 +349,7 @@ func (s *sweep) leavings(m *marked) {
 		stays func(name string, changed time.Time) bool
 	}{
 		{"tmp", &s.out.Temporary, func(string, time.Time) bool { return false }},
+		{"sources", &s.out.Temporary, func(_ string, changed time.Time) bool { return changed.After(m.oldest) }},
 		{"quarantine", &s.out.Quarantine, func(_ string, changed time.Time) bool { return changed.After(m.oldest) }},
 		{"scratch", &s.out.Scratch, func(name string, changed time.Time) bool {
 			return m.records[artifact.Digest(name)] == nil && changed.After(m.oldest)

@@ -16,6 +16,7 @@ import (
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/dataset/picture"
 	"github.com/darkroom-dev/darkroom/dataset/quality"
+	"github.com/darkroom-dev/darkroom/dataset/similar"
 )
 
 // Read is one record of a source as it goes into the dataset, with what was found on the way.
@@ -141,7 +142,7 @@ func (a *assembler) read(ctx context.Context, it *item) Read {
 			return fail(ClassLeftOut, fmt.Errorf("its class %q is left out", name))
 		}
 	}
-	m, err := a.image(ctx, it, &r)
+	err := a.image(ctx, it, &r)
 	if err != nil {
 		if errors.Is(err, picture.ErrTooLarge) {
 			return fail(TooLarge, err)
@@ -152,12 +153,12 @@ func (a *assembler) read(ctx context.Context, it *item) Read {
 	if kind, err := j.annotations(); err != nil {
 		return fail(kind, err)
 	}
-	a.finish(it, m, &r)
+	a.finish(&r)
 	return r
 }
 
-// image decodes the picture into the sample. The image is nil where the source holds pixels.
-func (a *assembler) image(ctx context.Context, it *item, r *Read) (image.Image, error) {
+// image decodes the picture into the sample.
+func (a *assembler) image(ctx context.Context, it *item, r *Read) error {
 	target := a.Info.Target()
 	if it.read == nil {
 		m := picture.FromPixels(it.pixels, it.size)
@@ -166,40 +167,41 @@ func (a *assembler) image(ctx context.Context, it *item, r *Read) (image.Image, 
 			r.Pixels = picture.Pixels(m, target, nil)
 		}
 		r.Sample.Image = r.Pixels
-		return m, nil
+		r.Measure.Exact = quality.Exact(m)
+		return nil
 	}
 	b, err := it.read()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	h, err := picture.ReadHeader(b)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if int64(h.Width) > a.maximum/int64(h.Height) {
-		return nil, fmt.Errorf("%w: %d×%d, more than %d; if it is to be trusted, raise \"max_pixels\"", picture.ErrTooLarge, h.Width, h.Height, a.maximum)
+		return fmt.Errorf("%w: %d×%d, more than %d; if it is to be trusted, raise \"max_pixels\"", picture.ErrTooLarge, h.Width, h.Height, a.maximum)
 	}
 	weight := min(int64(h.Width)*int64(h.Height), decodeBudget)
 	if err := a.budget.Acquire(ctx, weight); err != nil {
-		return nil, err
+		return err
 	}
 	defer a.budget.Release(weight)
 	m, h, err := picture.Read(b, a.maximum)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if a.o.Size == 0 && (h.Width != a.Info.Width || h.Height != a.Info.Height) {
-		return nil, fmt.Errorf("it has %d×%d pixels, the first one %d×%d; the argument \"size\" scales all to one size", h.Width, h.Height, a.Info.Width, a.Info.Height)
+		return fmt.Errorf("it has %d×%d pixels, the first one %d×%d; the argument \"size\" scales all to one size", h.Width, h.Height, a.Info.Width, a.Info.Height)
 	}
 	r.Format = h.Format
 	r.note(it, h, m)
 	r.Sample.Height, r.Sample.Width = h.Height, h.Width
 	r.Pixels = picture.Pixels(m, target, nil)
-	r.Measure = quality.Measure(m)
+	r.Measure.Exact = quality.Exact(m)
 	if r.Sample.Image = r.Pixels; a.Info.Encoded {
 		r.Sample.Image = b
 	}
-	return m, nil
+	return nil
 }
 
 // note adds findings about the file.
@@ -250,13 +252,10 @@ func extensionOf(ext, format string) bool {
 	return ext == "."+format
 }
 
-// finish measures what was not measured while the picture was large.
-func (a *assembler) finish(it *item, m image.Image, r *Read) {
-	if it.read == nil {
-		marked := r.Measure.Marked
-		r.Measure = quality.Measure(m)
-		r.Measure.Marked = marked
-	}
+// finish measures the image as the dataset holds it.
+func (a *assembler) finish(r *Read) {
+	r.Measure.Height, r.Measure.Width = int32(r.Sample.Height), int32(r.Sample.Width)
+	r.Measure.Sketch = similar.NewSketch(r.Pixels, a.Info.Height, a.Info.Width, a.Info.Channels)
 	r.Colours = quality.Channels(r.Pixels, a.Info.Channels)
 }
 

@@ -61,7 +61,6 @@ var (
 	Transparent  = &Kind{"transparent", Note, "Images with transparency, composited over black"}
 	Deep         = &Kind{"sixteen_bit", Note, "Images of 16 bits a channel, reduced to 8"}
 	Inks         = &Kind{"cmyk", Note, "Images in CMYK, turned into RGB"}
-	Compared     = &Kind{"comparison_bounded", Note, "Comparisons of images that were not made"}
 )
 
 // Finding is one thing that was found.
@@ -74,6 +73,6 @@ type Finding struct {
 // Kinds lists every kind, the gravest first.
 func Kinds() []*Kind {
 	return []*Kind{
-		DamagedImage, TooLarge, DamagedAnnotation, NoImage, UnknownLabel, NoLabelFound, SameID, EmptyBox, InvertedBox, NotANumber, BoxOutside, BoxClipped, RepeatedBox, BadPolygon, UnknownClass, MaskSize, MaskValues, MaskNotBinary, Unsupported, LabelConflict, Identical, NearDuplicate, Leak, EmptyMask, NoAnnotation, NameDiffers, SizeDiffers, DepthDiffers, ClassDiffers, WrongExtension, NoObjects, Unlisted, ClassLeftOut, NoMarks, Turned, Transparent, Deep, Inks, Compared,
+		DamagedImage, TooLarge, DamagedAnnotation, NoImage, UnknownLabel, NoLabelFound, SameID, EmptyBox, InvertedBox, NotANumber, BoxOutside, BoxClipped, RepeatedBox, BadPolygon, UnknownClass, MaskSize, MaskValues, MaskNotBinary, Unsupported, LabelConflict, Identical, NearDuplicate, Leak, EmptyMask, NoAnnotation, NameDiffers, SizeDiffers, DepthDiffers, ClassDiffers, WrongExtension, NoObjects, Unlisted, ClassLeftOut, NoMarks, Turned, Transparent, Deep, Inks,
 	}
 }

@@ -160,11 +160,7 @@ func annotationsOf(s *dataset.Sample) string {
 // judge finds what only all images together tell.
 func (c *collection) judge() {
 	c.judgeMasks()
-	var skipped int64
-	c.pairs, skipped = quality.Duplicates(c.measures)
-	if skipped > 0 {
-		c.find(importer.Finding{Kind: importer.Compared, Detail: fmt.Sprintf("%d pairs of images that fall together at a glance were not compared", skipped)})
-	}
+	c.pairs = quality.Duplicates(c.measures)
 	for _, p := range c.pairs {
 		a, b := c.ids[p.A], c.ids[p.B]
 		add := func(k *importer.Kind, format string, args ...any) {

@@ -89,7 +89,7 @@ func TestNEU(t *testing.T) {
 	if got := fmt.Sprint(d.Labelled(), d.Counts(), d.ID(0), d.Info().Classes[d.Label(0)]); got != "true [300 300 300 300 300 300]images/crazing_1.jpgcrazing" {
 		t.Errorf("by name: %s", got)
 	}
-	if got := findings(t, values); got != "[class_differs:123 depth_differs:1800 file_name_differs:174 identical_images:1 repeated_box:3]" {
+	if got := findings(t, values); got != "[class_differs:123 depth_differs:1800 file_name_differs:174 identical_images:1 near_duplicates:3 repeated_box:3]" {
 		t.Errorf("findings: %s", got)
 	}
 }
