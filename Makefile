@@ -9,10 +9,10 @@ PIPELINE ?= pipelines/quickstart.hcl
 # Which commit this is, without any time in it: equal sources give equal binaries.
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-jpeg setup-xla build run test lint bench bench-evaluate bench-train bench-data bench-gpu docs accept clean
+.PHONY: help setup setup-jpeg setup-xla build run test lint bench bench-evaluate bench-train bench-quantize bench-data bench-gpu docs accept clean
 
 help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## installs the ONNX Runtime library into the user's cache folder, once
 	@scripts/setup.sh
@@ -49,6 +49,9 @@ bench-evaluate: setup ## images a second through evaluate against a bare loop ov
 
 bench-train: setup ## training steps against PyTorch, side by side; FLAGS="-cases resnet20 -rounds 1" for a part
 	$(GO) run ./bench/train -python "$$(scripts/peer.sh)" $(if $(FLAGS),$(FLAGS),-out bench/RESULTS.md)
+
+bench-quantize: setup ## int8 models against onnxruntime.quantization; FLAGS="-model … -calibration … -test …" adds trained ones
+	$(GO) run ./bench/quantize -python "$$(scripts/peer.sh onnx onnxruntime)" $(if $(FLAGS),$(FLAGS),-out bench/RESULTS.md)
 
 bench-gpu: setup build ## training on a GPU, against PyTorch; without a GPU it says so and exits with 3
 	@nvidia-smi -L >/dev/null 2>&1 || { echo 'bench-gpu: no NVIDIA GPU on this machine, so nothing was measured' >&2; exit 3; }

@@ -19,6 +19,9 @@ type Value struct {
 // Known says whether the whole shape is.
 func (v Value) Known() bool { return v.Ranked && v.Shape.Known() }
 
+// IsFloat says whether the value is float32.
+func (v Value) IsFloat() bool { return v.Type == typeFloat }
+
 // Shapes holds what is known of every value of a graph, with the batch size left open where the model leaves it open.
 type Shapes struct {
 	values    map[string]Value

@@ -12,6 +12,7 @@ import (
 	"github.com/darkroom-dev/darkroom/stages/pretrain"
 	"github.com/darkroom-dev/darkroom/stages/profile"
 	"github.com/darkroom-dev/darkroom/stages/prune"
+	"github.com/darkroom-dev/darkroom/stages/quantize"
 	choose "github.com/darkroom-dev/darkroom/stages/select"
 	"github.com/darkroom-dev/darkroom/stages/split"
 	"github.com/darkroom-dev/darkroom/stages/summary"
@@ -29,6 +30,7 @@ func Catalog() *stages.Catalog {
 		nas.Kind,
 		train.Kind,
 		prune.Kind,
+		quantize.Kind,
 		tensorrt.Kind,
 		evaluate.Kind,
 		profile.Kind,
