@@ -53,10 +53,13 @@ func Check(c Config) error {
 	if c.Validation == nil {
 		return nil
 	}
-	v := c.Validation.Info()
-	if v.Height != info.Height || v.Width != info.Width || v.Channels != info.Channels || len(v.Classes) != len(info.Classes) {
+	v, classes := c.Validation.Info(), len(info.Classes)
+	if _, ok := targetsOf(c.Objective); !ok && classes == 0 { // learned from images without labels
+		classes = c.Model.Output().Classes
+	}
+	if v.Height != info.Height || v.Width != info.Width || v.Channels != info.Channels || len(v.Classes) != classes {
 		return misfit("validation", "The validation images are %d×%d with %d channels and %d classes, the training images %d×%d with %d and %d.",
-			v.Width, v.Height, v.Channels, len(v.Classes), info.Width, info.Height, info.Channels, len(info.Classes))
+			v.Width, v.Height, v.Channels, len(v.Classes), info.Width, info.Height, info.Channels, classes)
 	}
 	return nil
 }

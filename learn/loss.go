@@ -237,7 +237,7 @@ func BalancedWeights(counts []int) []float64 {
 	return weights
 }
 
-// targetsOf returns the targets of an objective that classifies.
+// targetsOf returns the targets of an objective that learns classes from labels.
 func targetsOf(o Objective) (Targets, bool) {
 	switch o := o.(type) {
 	case CrossEntropy:
@@ -245,6 +245,10 @@ func targetsOf(o Objective) (Targets, bool) {
 	case Focal:
 		return o.Targets, true
 	case BinaryCrossEntropy:
+		return o.Targets, true
+	case SoftTargets:
+		return o.Targets, !o.Unlabelled
+	case DKD:
 		return o.Targets, true
 	case Penalised:
 		return targetsOf(o.Objective)
