@@ -5,6 +5,7 @@ package all
 import (
 	"github.com/darkroom-dev/darkroom/stages"
 	"github.com/darkroom-dev/darkroom/stages/augment"
+	"github.com/darkroom-dev/darkroom/stages/distill"
 	"github.com/darkroom-dev/darkroom/stages/evaluate"
 	"github.com/darkroom-dev/darkroom/stages/exec"
 	"github.com/darkroom-dev/darkroom/stages/ingest"
@@ -29,6 +30,7 @@ func Catalog() *stages.Catalog {
 		pretrain.Kind,
 		nas.Kind,
 		train.Kind,
+		distill.Kind,
 		prune.Kind,
 		quantize.Kind,
 		tensorrt.Kind,
