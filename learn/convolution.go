@@ -39,6 +39,13 @@ func convolution(l *lowering, n *protos.NodeProto) error {
 	backward := func(v *graph.Node) []*graph.Node { return vjp(y, v) }
 	if c := x.dims()[0]; groups == c && w.dims()[0] == c && c > 1 {
 		backward = func(v *graph.Node) []*graph.Node { return move.depthwiseGradients(x.node, w.node, v, l.fusedNorm) }
+	} else if x.trained && move.even() {
+		if groups != 1 {
+			return fmt.Errorf("groups of several channels with a kernel of an even size cannot be trained through")
+		}
+		backward = func(v *graph.Node) []*graph.Node {
+			return []*graph.Node{move.imageGradient(x.node, w.node, v), vjp(y, v)[1]}
+		}
 	}
 	if !has(n, 2) {
 		l.set(n, y, n.Input[:2], backward)
@@ -53,6 +60,24 @@ func convolution(l *lowering, n *protos.NodeProto) error {
 		return append(backward(v), graph.ReduceSum(v, 1, 2, 3))
 	})
 	return nil
+}
+
+// even says that the kernel has no middle: there GoMLX's rule for the gradient of the image is one element off.
+func (w window) even() bool {
+	return ((w.kernel[0]-1)*w.dilations[0])%2 == 1 || ((w.kernel[1]-1)*w.dilations[1])%2 == 1
+}
+
+// imageGradient is the convolution of the gradient v with the reversed kernel (O, I, kh, kw), its elements as far apart as the strides.
+func (w window) imageGradient(x, k, v *graph.Node) *graph.Node {
+	back := make([][2]int, 2)
+	for i := range back {
+		size, span := x.Shape().Dimensions[1+i], (w.kernel[i]-1)*w.dilations[i]
+		before := span - w.pads[i][0]
+		back[i] = [2]int{before, size + span - ((w.out(i, size)-1)*w.strides[i] + 1) - before}
+	}
+	axes := convolutionAxes
+	axes.KernelInputChannels, axes.KernelOutputChannels = axes.KernelOutputChannels, axes.KernelInputChannels
+	return graph.ConvGeneral(v, graph.Reverse(k, 2, 3), axes, nil, back, w.strides, w.dilations, 1, 1)
 }
 
 // depthwiseGradients are those of a convolution in which each channel meets a kernel of its own, as one operation each; GoMLX's rule makes one

@@ -37,7 +37,7 @@ func TestExportsAreFineTuned(t *testing.T) {
 // Every operator that the exporters use has the gradient that finite differences have.
 func TestGradientsOfExports(t *testing.T) {
 	all := exports(t)
-	for _, name := range []string{"activations_script13", "activations_dynamo20", "mobilenet_v3_dynamo18", "efficientnet_script13", "vit_dynamo20", "vit_fixed17", "resnet_ceil_script17"} {
+	for _, name := range []string{"activations_script13", "activations_dynamo20", "mobilenet_v3_dynamo18", "efficientnet_script13", "convnext_dynamo20", "vit_dynamo20", "vit_fixed17", "resnet_ceil_script17"} {
 		m := all[name]
 		t.Run(name, func(t *testing.T) {
 			p, err := makePlan(m)
