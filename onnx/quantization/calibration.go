@@ -23,6 +23,9 @@ var Methods = []string{string(MSE), string(MinMax), string(MovingAverage), strin
 // bins is the number of bins of a histogram. Fewer make entropy the same as the largest number.
 const bins = 2048
 
+// maxClipped is the largest share of the numbers that entropy clips.
+const maxClipped = 0.01
+
 // momentum is the weight of what was seen before, in a moving average.
 const momentum = 0.9
 
@@ -189,7 +192,14 @@ func (o *observer) entropy() Range {
 	for _, n := range counts[codes:] {
 		beyond += n
 	}
+	// The divergence does not see where the clipped numbers came from: of numbers that lie far from 0, such as the gates of squeeze and excitation, it would
+	// find the smallest one alone a perfect picture of all. So few may be clipped.
+	most := maxClipped * float64(o.total())
 	for end := codes; end <= bins; end++ {
+		if beyond > most {
+			beyond -= counts[end] // something lies beyond, so this is not the last one
+			continue
+		}
 		if d := divergence(counts[:end], beyond, codes); d < best {
 			best, threshold = d, largest*(float64(end)+0.5)/bins
 		}

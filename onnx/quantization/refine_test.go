@@ -82,6 +82,14 @@ func TestCalibrators(t *testing.T) {
 			t.Errorf("%s behind a ReLU: %v", method, got)
 		}
 	}
+	for i := range numbers { // what a gate gives: all around 0.5
+		numbers[i] = float32(0.5 + 0.05*r.NormFloat64())
+	}
+	for _, method := range []Method{MinMax, Percentile, Entropy, MSE, MovingAverage} {
+		if got := seen(method, numbers); got.High < 0.6 {
+			t.Errorf("%s of numbers around 0.5: %v", method, got)
+		}
+	}
 	if got := seen(Entropy, []float32{0, 0}); got != (Range{}) {
 		t.Errorf("a constant value: %v", got)
 	}

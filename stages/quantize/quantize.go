@@ -32,7 +32,7 @@ const (
 // Kind is the quantize kind.
 var Kind = &stages.Kind{
 	Name:    "quantize",
-	Version: 1,
+	Version: 2,
 	Doc: "Makes a model smaller and faster. With `method = \"ptq\"`, layers compute in int8, written as pairs of QuantizeLinear and DequantizeLinear that ONNX Runtime and TensorRT fuse; the ranges of " +
 		"values are found by running the model on calibration images. `dynamic` finds ranges while the model runs, `weight_only` keeps only weights in 8 or 4 bits, `fp16` and `bf16` convert to 16 bits and keep what overflows in float32.\n\n" +
 		"The two targets differ. For `onnxruntime`, values are uint8 with a zero point, biases are int32, and element-wise operators between layers are quantized too. For `tensorrt`, values are int8 without a zero point, pairs stand only before layers and on the " +
