@@ -94,7 +94,11 @@ func (w *work) page(c learn.Config, r *result) *report.Page {
 		facts = append(facts, report.Fact{Name: "Gain", Value: fmt.Sprintf("%+.2f points", gain), Note: report.Percent(alone) + " without the teacher", Tone: tone})
 	}
 	if share, ok := r.teacher.(float64); ok {
-		facts = append(facts, report.Fact{Name: "Teacher", Value: report.Percent(share), Note: fmt.Sprintf("of the validation images right, %d together", len(w.teachers))})
+		name := "Teacher"
+		if n := len(w.teachers); n > 1 {
+			name = fmt.Sprintf("%d teachers together", n)
+		}
+		facts = append(facts, report.Fact{Name: name, Value: report.Percent(share), Note: "of the validation images"})
 	}
 	p.Facts(append(facts, report.Fact{Name: "Parameters", Value: report.Count(r.student.Best.Parameters()), Note: "of the student"})...)
 	p.Section("Curves")
