@@ -103,7 +103,11 @@ func args(method string, values, of map[string]any) stages.Args {
 
 func TestConformance(t *testing.T) {
 	needLibrary(t)
-	stagetest.Run(t, stagetest.Fixture{Kind: Kind, Seed: 3, Device: device, Inputs: inputs, Interrupt: 14, Args: args("", map[string]any{"compare": true}, nil)})
+	for phase, reports := range map[string]int{"with the teacher": 14, "alone": 24} {
+		t.Run("stopped "+phase, func(t *testing.T) {
+			stagetest.Run(t, stagetest.Fixture{Kind: Kind, Seed: 3, Device: device, Inputs: inputs, Interrupt: reports, Args: args("", map[string]any{"compare": true}, nil)})
+		})
+	}
 }
 
 type said struct {
