@@ -26,7 +26,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:     "pretrain",
-	Version:  1,
+	Version:  2,
 	Computes: true,
 	Seeded:   true,
 	Doc: "Trains a backbone on images without labels: two augmented views of each image are to be recognised as one. `simclr` tells them from the other images of the batch " +

@@ -96,7 +96,7 @@ func (w *work) plots(r *result) []report.LinePlot {
 const (
 	shownPoints     = 1500
 	shownQueries    = 6
-	shownNeighbours = 7
+	shownNeighbours = 5
 )
 
 // pictures shows the embedding in a plane and what lies next to some images.
