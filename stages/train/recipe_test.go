@@ -198,6 +198,10 @@ func TestRecipeProblems(t *testing.T) {
 	in := inputs(t, t.TempDir())
 	unlabelled := map[string][]stages.Input{"data": {writeInfo(t, filepath.Join(t.TempDir(), "unlabelled"), dataset.Info{Task: dataset.Unlabelled, Height: 8, Width: 8, Channels: 1}, 30,
 		func(int) dataset.Sample { return dataset.Sample{Label: dataset.NoLabel} })}}
+	detection := map[string][]stages.Input{"data": {writeInfo(t, filepath.Join(t.TempDir(), "detection"), dataset.Info{Task: dataset.Detection, Classes: []string{"a", "b"}, Height: 8, Width: 8, Channels: 1}, 30,
+		func(int) dataset.Sample {
+			return dataset.Sample{Label: dataset.NoLabel, Boxes: []dataset.Box{{X0: 1, Y0: 1, X1: 4, Y1: 4}}}
+		})}}
 	alone := map[string][]stages.Input{"data": in["data"]}
 	for name, c := range map[string]struct {
 		in       map[string][]stages.Input
@@ -211,6 +215,7 @@ func TestRecipeProblems(t *testing.T) {
 		"weights":      {in, blockArgs("loss", "cross_entropy", "class_weights", []any{1.0, 2.0}), "loss", "2 weights of classes, but 3 classes"},
 		"stopping":     {alone, blockArgs("early_stopping", ""), "early_stopping", "Connect \"validation\""},
 		"unlabelled":   {unlabelled, blockArgs("clip", ""), "data", "no class labels"},
+		"boxes alone":  {detection, blockArgs("clip", ""), "data", "the task \"detection\""},
 	} {
 		args := values("model", "resnet8", "epochs", 2.0, "batch", 16.0)
 		args.Blocks = []stages.BlockArgs{c.block}

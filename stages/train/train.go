@@ -112,7 +112,7 @@ func (t *train) Run(ctx context.Context, job *stages.Job) error {
 		return err
 	}
 	defer data.Close()
-	if info := data.Info(); len(info.Classes) == 0 || info.Task != dataset.MultiLabel && !data.Labelled() {
+	if info := data.Info(); len(info.Classes) == 0 {
 		return stages.Problemf("data", "Training cannot start", "The images have no class labels: the dataset is for the task %q. Train on one whose images are labelled.", info.Task)
 	}
 	c := t.config(job, data)
