@@ -17,7 +17,7 @@ variable "data" {
 
 variable "epochs" {
   type        = number
-  default     = 6
+  default     = 12
   description = "Passes over the training split."
 }
 
@@ -42,18 +42,24 @@ split "holdout" {
 augment "policy" {
   data = split.holdout.train
 
-  horizontal_flip {} # in so few epochs, stronger changes would cost more than they bring
+  random_crop { padding = 2 }
+  horizontal_flip {}
 }
 
 train "net" {
   data          = augment.policy.dataset
   validation    = split.holdout.validation
-  model         = "resnet8"
+  model         = "resnet20"
   epochs        = var.epochs
   batch         = 128
-  learning_rate = 0.1
+  learning_rate = 0.3
 
-  schedule "cosine" {}
+  loss "cross_entropy" { smoothing = 0.1 } # some of the labels are wrong, and shirts and pullovers are alike
+  optimizer "sgd" {
+    weight_decay = 0.0005
+    nesterov     = true
+  }
+  schedule "one_cycle" {} # up and down once: the way to a good net in few epochs
 }
 
 evaluate "test" {
@@ -61,7 +67,7 @@ evaluate "test" {
   data  = ingest.test.dataset
 
   require {
-    condition = self.accuracy >= 0.9
-    message   = "A small residual net recognises more than 90 % of the test images."
+    condition = self.accuracy >= 0.925
+    message   = "A residual net of 20 layers recognises more than 92.5 % of the test images after twelve epochs."
   }
 }

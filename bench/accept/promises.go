@@ -14,7 +14,7 @@ func checks() []check {
 	return []check{
 		{"quickstart", "`make run` on a fresh clone with empty caches: under 240 s, test accuracy ≥ 95 %", freshQuickstart},
 		{"quickstart-again", "the same run again: nothing runs, under 0.5 s as a whole process", warmQuickstart},
-		{"fashion-mnist", "test accuracy ≥ 90.0 % on 10,000 images within 480 s", fashion},
+		{"fashion-mnist", "test accuracy ≥ 92.5 % on 10,000 images within 1200 s", fashion},
 		{"changes", "only what a change touches runs; why says `epochs: 3 → 4`; cosmetic changes and touch run nothing; going back runs nothing", changes},
 		{"sameness", "equal digests in two caches and folders; GOMAXPROCS 1 and 2; 1 and 2 loader workers; another umask; another order in the file; another `threads` is another key", sameness},
 		{"reproduce", "every output of a finished quickstart is identical", reproduce},
@@ -129,7 +129,7 @@ func fashion(ctx context.Context, e *environment) (string, error) {
 	}
 	accuracy, count, err := e.accuracy(ctx, dir, pipeline, args[1:]...)
 	text := fmt.Sprintf("%s, accuracy %.2f %% of %d images", seconds(r.took), 100*accuracy, count)
-	if err == nil && (accuracy < 0.90 || r.took > 480*time.Second || count != 10000) {
+	if err == nil && (accuracy < 0.925 || r.took > 1200*time.Second || count != 10000) {
 		err = fmt.Errorf("misses the number")
 	}
 	return text, err
