@@ -9,7 +9,7 @@ PIPELINE ?= pipelines/quickstart.hcl
 # Which commit this is, without any time in it: equal sources give equal binaries.
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-jpeg setup-xla build run test lint bench bench-evaluate bench-train bench-quantize bench-data bench-gpu docs accept clean
+.PHONY: help setup setup-jpeg setup-xla build run test lint bench bench-evaluate bench-train bench-quantize bench-data bench-ingest bench-gpu docs accept clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench-gpu: setup build ## training on a GPU, against PyTorch; without a GPU it s
 
 bench-data: ## augmentation, loading and decoding against Albumentations, PyTorch and OpenCV; FLAGS="-cases rotate" for a part
 	$(GO) run ./bench/data -python "$$(scripts/peer-data.sh)" $(if $(FLAGS),$(FLAGS),-out bench/RESULTS.md)
+
+bench-ingest: setup build ## folders of 100,000 and 1,000,000 files that have not changed, and the memory of a large source; needs 25 GB of disk
+	$(GO) run ./bench/ingest $(if $(FLAGS),$(FLAGS),-out bench/RESULTS.md)
 
 docs: build ## generates the reference of every kind, and the pictures of the operations
 	@bin/darkroom stages --markdown docs/stages
