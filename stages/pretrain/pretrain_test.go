@@ -75,6 +75,12 @@ func TestConformance(t *testing.T) {
 		Args: args(map[string]any{"model": "resnet8", "epochs": 2.0, "batch": 12.0, "projection": []any{16.0, 8.0}, "neighbours": 5.0})})
 }
 
+func TestKilledRuns(t *testing.T) {
+	needLibrary(t)
+	stagetest.Killed(t, stagetest.Fixture{Kind: Kind, Seed: 3, Device: device, Inputs: inputs,
+		Args: args(map[string]any{"model": "resnet8", "epochs": 4.0, "batch": 12.0, "projection": []any{16.0, 8.0}, "neighbours": 5.0})}, 4)
+}
+
 type said struct{ values map[string]any }
 
 func (s *said) Progress(stages.Progress) {}
