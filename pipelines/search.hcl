@@ -1,5 +1,5 @@
-# Architecture search: networks for Fashion-MNIST that take no more FLOPs than resnet8 are searched for, the best is trained in full, and compared with resnet8.
-# See fashion-mnist.hcl for the files.
+# Architecture search: networks for Fashion-MNIST that take no more FLOPs than resnet8 are searched for, the best is trained in full, with three seeds, and compared
+# with resnet8. See fashion-mnist.hcl for the files.
 #
 #   darkroom run pipelines/search.hcl --var data=PATH
 
@@ -28,8 +28,14 @@ variable "samples" {
 
 variable "epochs" {
   type        = number
-  default     = 6
+  default     = 5
   description = "Passes over all training images, for the winner and for resnet8."
+}
+
+variable "seeds" {
+  type        = map(number)
+  default     = { first = 1, second = 2, third = 3 }
+  description = "The winner and resnet8 are trained with each of these."
 }
 
 ingest "clothes" {
@@ -71,6 +77,8 @@ nas "small" {
 }
 
 train "winner" {
+  for_each      = var.seeds
+  seed          = each.value
   data          = augment.policy.dataset
   validation    = split.holdout.validation
   model         = nas.small.model
@@ -79,6 +87,8 @@ train "winner" {
 }
 
 train "resnet8" {
+  for_each      = var.seeds
+  seed          = each.value
   data          = augment.policy.dataset
   validation    = split.holdout.validation
   model         = "resnet8"
@@ -87,7 +97,21 @@ train "resnet8" {
 }
 
 evaluate "winner" {
-  model    = train.winner.model
-  baseline = train.resnet8.model
+  for_each = train.winner
+  model    = each.value.model
+  baseline = train.resnet8[each.key].model
   data     = ingest.test.dataset
+}
+
+# A negative drop is a gain.
+summary "test" {
+  of = {
+    accuracy = values(evaluate.winner)[*].accuracy
+    drop     = values(evaluate.winner)[*].accuracy_drop
+  }
+
+  require {
+    condition = self.mean.drop < 0
+    message   = "The winner of the search is no better than resnet8."
+  }
 }

@@ -8,14 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/learn"
 	"github.com/darkroom-dev/darkroom/learn/cpu"
-	"github.com/darkroom-dev/darkroom/learn/zerocost"
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/onnx/surgery"
 	"github.com/darkroom-dev/darkroom/stages"
@@ -87,8 +85,9 @@ type candidate struct {
 	accuracy float64
 	loss     float64
 	epochs   int
-	failed   string // why it has no score
-	folder   string // of its part: trained.onnx
+	failed   string    // why it has no score
+	folder   string    // of its part: trained.onnx
+	scores   []float64 // without training, in order of the argument
 }
 
 // search evaluates what the strategy proposes, as many at a time as there are threads, and returns the candidates in order of their numbers.
@@ -246,32 +245,9 @@ func where(what string) string {
 	return ""
 }
 
-// zeroCost ranks the network at a point without training it.
-func (e *evaluator) zeroCost(p point) (float64, error) {
-	m, err := e.build(p)
-	if err != nil {
-		return 0, err
-	}
-	backend, err := cpu.New(cpu.Options{Threads: 1})
-	if err != nil {
-		return 0, err
-	}
-	defer backend.Finalize()
-	info := e.images.Info()
-	batch, err := e.batch()
-	if err != nil {
-		return 0, err
-	}
-	v, err := zerocost.Score(e.rank.score, zerocost.Case{Backend: backend, Model: m, Channels: info.Channels, Height: info.Height, Width: info.Width, Batch: batch})
-	if err != nil {
-		return 0, fmt.Errorf("ranking %s: %w", strings.TrimSpace(e.space.network(p).String()), err)
-	}
-	return v, nil
-}
-
-// batch is the first images of the training set in the order of the seed, not augmented.
-func (e *evaluator) batch() (*learn.Batch, error) {
-	n := min(e.rank.images, e.images.Len())
+// batch is the first n images of the training set in the order of the seed, not augmented.
+func (e *evaluator) batch(n int) (*learn.Batch, error) {
+	n = min(n, e.images.Len())
 	loader, err := dataset.NewLoader(e.images, dataset.LoaderOptions{Batch: n, Seed: e.job.Seed, Shuffle: true, DropLast: true, Workers: 1, Layout: dataset.CHWN})
 	if err != nil {
 		return nil, err

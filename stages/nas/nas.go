@@ -24,7 +24,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:     "nas",
-	Version:  1,
+	Version:  2,
 	Computes: true,
 	Seeded:   true,
 	Doc: "Searches a space of networks for the one that is best for the data: each candidate is trained with a small budget and judged on `validation`. With several `objectives` " +
@@ -54,6 +54,7 @@ type nas struct {
 	budget     budget
 	rank       rank
 	ranked     bool // the block rank
+	scores     []string
 	mean, std  []float64
 }
 
@@ -67,6 +68,7 @@ func (n *nas) Declare(s *stages.Schema) {
 	s.Block("limit", &n.limit, "What a candidate may cost at most; others are not proposed.")
 	s.Block("budget", &n.budget, "How a candidate is trained.")
 	s.Block("rank", &n.rank, "Draw several members for each trial and evaluate the one that ranks best without training.").Present(&n.ranked)
+	s.Strings(&n.scores, "scores", nil, "Scores without training that are taken of every candidate too: they stand in the table, and `correlation` says how well each of them ranks these networks.").OneOf(zerocost.Names()...)
 	s.Floats(&n.mean, "mean", nil, "Mean of each channel, of pixels 0–1, that the network subtracts. Without it, that of `data`.").In(0, 1)
 	s.Floats(&n.std, "std", nil, "Deviation of each channel, by which the network divides. Without it, that of `data`.").Above(0).In(0, 1)
 	s.Out("model", artifact.Model, "The best architecture with fresh weights.")
@@ -77,6 +79,7 @@ func (n *nas) Declare(s *stages.Schema) {
 	s.Reports("flops", stages.Integer, "FLOPs of the best candidate for one image.")
 	s.Reports("parameters", stages.Integer, "How many numbers the best candidate holds.")
 	s.Reports("architecture", stages.String, "The best candidate in one line.")
+	s.Reports("correlation", stages.NumberMap, "For each of `scores` Spearman's rank correlation with the accuracy of the candidates that had the whole budget; none where it is not defined.")
 	s.Reports("evaluated", stages.Integer, "How many trials were evaluated.")
 }
 
@@ -126,8 +129,11 @@ type rank struct {
 func (r *rank) Declare(s *stages.Schema) {
 	s.String(&r.score, "score", "synflow", "The score; larger is better.").OneOf(zerocost.Names()...)
 	s.Int(&r.pool, "pool", 5, "Members that are drawn for each trial.").In(2, 1000)
-	s.Int(&r.images, "images", 32, "Images in the batch that the score is taken of.").In(2, 1024)
+	s.Int(&r.images, "images", scoredImages, "Images in the batch that scores are taken of.").In(2, 1024)
 }
+
+// scoredImages is how many images scores are taken of where no block `rank` says so.
+const scoredImages = 32
 
 // strategies are the variants of the block `strategy`.
 var strategies = []stages.Variant{
@@ -210,9 +216,16 @@ func (n *nas) Run(ctx context.Context, job *stages.Job) error {
 		return err
 	}
 	defer e.close()
+	if !n.ranked {
+		n.rank.images = scoredImages
+	}
 	d := newDrawing(e.decisions(), job.Seed)
 	if n.ranked {
-		d.pool, d.judge = n.rank.pool, func(p point) (float64, error) { return e.zeroCost(p) }
+		images, err := e.batch(n.rank.images)
+		if err != nil {
+			return err
+		}
+		d.pool, d.judge = n.rank.pool, func(p point) (float64, error) { return e.zeroCost(n.rank.score, p, images) }
 	}
 	trials, err := e.search(ctx, n.strategy.Body.(searcher).begin(d, n.trials))
 	var exhausted errExhausted
@@ -220,6 +233,9 @@ func (n *nas) Run(ctx context.Context, job *stages.Job) error {
 		return e.nothing()
 	}
 	if err != nil {
+		return err
+	}
+	if err := e.takeScores(ctx, trials); err != nil {
 		return err
 	}
 	return e.write(trials)

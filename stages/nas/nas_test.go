@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,6 +79,19 @@ func TestConformance(t *testing.T) {
 	needLibrary(t)
 	stagetest.Run(t, stagetest.Fixture{Kind: Kind, Seed: 3, Device: device(1), Inputs: inputs, Interrupt: 4,
 		Args: small(5, stages.BlockArgs{Type: "strategy", Label: "regularized_evolution", Args: args(map[string]any{"population": 3.0, "sample": 2.0})})})
+}
+
+// A search that is killed goes on where it was: each candidate is kept once, however many processes it took, and the processes add to what those before them kept.
+func TestKilledSearches(t *testing.T) {
+	needLibrary(t)
+	kept := stagetest.Killed(t, stagetest.Fixture{Kind: Kind, Seed: 3, Device: device(2), Inputs: inputs,
+		Args: small(8, stages.BlockArgs{Type: "strategy", Label: "regularized_evolution", Args: args(map[string]any{"population": 3.0, "sample": 2.0})})}, 4)
+	if len(kept) == 0 {
+		return // this is one of the killed processes
+	}
+	if !slices.IsSorted(kept) || kept[len(kept)-1] != 8 || kept[len(kept)-2] == 0 || kept[len(kept)-2] == 8 {
+		t.Errorf("of 8 candidates, %v were kept after each process", kept)
+	}
 }
 
 // said keeps what a stage says and the parts that it makes, as a run's cache would.

@@ -41,13 +41,14 @@ func (e *evaluator) write(all []candidate) error {
 	if err := os.WriteFile(e.job.Output("trained"), trained, 0o666); err != nil {
 		return fmt.Errorf("taking the weights of the best candidate: %w", err)
 	}
-	if err := writeTable(e.job.Output("candidates"), all, onFront); err != nil {
+	if err := e.writeTable(e.job.Output("candidates"), all, onFront); err != nil {
 		return err
 	}
 	e.job.Value("accuracy", b.accuracy)
 	e.job.Value("flops", b.cost.flops)
 	e.job.Value("parameters", b.cost.parameters)
 	e.job.Value("architecture", b.text)
+	e.job.Value("correlation", e.correlations(all))
 	e.job.Value("evaluated", len(all))
 	return e.page(all, onFront, b).WriteFile(e.job.Output("report"))
 }
@@ -63,14 +64,18 @@ func (e *evaluator) front(all []candidate) []int {
 	return front(scores)
 }
 
-func writeTable(path string, all []candidate, onFront []int) error {
+func (e *evaluator) writeTable(path string, all []candidate, onFront []int) error {
 	var b bytes.Buffer
 	out := csv.NewWriter(&b)
 	write := func(fields ...string) { _ = out.Write(fields) } // a bytes.Buffer takes everything
-	write("number", "accuracy", "loss", "flops", "parameters", "budget", "epochs", "front", "failed", "architecture")
+	write(append([]string{"number", "accuracy", "loss", "flops", "parameters", "budget", "epochs", "front", "failed", "architecture"}, e.scores...)...)
 	for i, c := range all {
-		write(strconv.Itoa(c.number), number(c.accuracy), number(c.loss), strconv.Itoa(c.cost.flops), strconv.Itoa(c.cost.parameters), number(c.budget), strconv.Itoa(c.epochs),
-			strconv.FormatBool(slices.Contains(onFront, i)), c.failed, c.text)
+		row := []string{strconv.Itoa(c.number), number(c.accuracy), number(c.loss), strconv.Itoa(c.cost.flops), strconv.Itoa(c.cost.parameters), number(c.budget), strconv.Itoa(c.epochs),
+			strconv.FormatBool(slices.Contains(onFront, i)), c.failed, c.text}
+		for _, v := range c.scores {
+			row = append(row, number(v))
+		}
+		write(row...)
 	}
 	out.Flush()
 	if err := os.WriteFile(path, b.Bytes(), 0o666); err != nil {
@@ -127,6 +132,9 @@ func (e *evaluator) page(all []candidate, onFront []int, best candidate) *report
 		}
 	}
 	p.Lines(report.LinePlot{Title: "The best so far", X: report.Axis{Name: "trial"}, Y: report.Axis{Name: "accuracy", Percent: true}, Series: []report.Series{{Name: "best accuracy", Y: soFar}}})
+	if len(e.scores) > 0 {
+		e.showScores(p, all)
+	}
 	table := report.Table{Title: "All candidates", Folded: len(all) > 30, Marks: map[int]report.Tone{}, Columns: []report.Column{{Name: "Trial", Number: true}, {Name: "Accuracy", Number: true}, {Name: "FLOPs", Number: true},
 		{Name: "Parameters", Number: true}, {Name: "Epochs", Number: true}, {Name: "Architecture"}}}
 	for i, c := range all {
@@ -141,4 +149,33 @@ func (e *evaluator) page(all []candidate, onFront []int, best candidate) *report
 	}
 	p.Table(table)
 	return p
+}
+
+// showScores shows how the scores without training go with what the candidates came to.
+func (e *evaluator) showScores(p *report.Page, all []candidate) {
+	p.Section("Scores without training")
+	found := e.correlations(all)
+	table := report.Table{Title: "How well each ranks these candidates", Columns: []report.Column{{Name: "Score"}, {Name: "Spearman's rank correlation", Number: true}}}
+	best := -1
+	for i, name := range e.scores {
+		text := "not defined"
+		if r, ok := found[name]; ok {
+			text = strconv.FormatFloat(r, 'f', 2, 64)
+			if best < 0 || r > found[e.scores[best]] {
+				best = i
+			}
+		}
+		table.Rows = append(table.Rows, []string{name, text})
+	}
+	p.Table(table)
+	if best < 0 {
+		return
+	}
+	var points []report.Point
+	for _, c := range all {
+		if c.budget == 1 && c.failed == "" {
+			points = append(points, report.Point{X: c.scores[best], Y: c.accuracy, Name: fmt.Sprintf("candidate %d", c.number)})
+		}
+	}
+	p.Scatter(report.ScatterPlot{Title: "Accuracy and " + e.scores[best], X: report.Axis{Name: e.scores[best]}, Y: report.Axis{Name: "accuracy", Percent: true}, Groups: []report.PointGroup{{Name: "candidates", Points: points}}})
 }
