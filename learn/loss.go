@@ -248,6 +248,10 @@ func targetsOf(o Objective) (Targets, bool) {
 		return o.Targets, true
 	case SoftTargets:
 		return o.Targets, !o.Unlabelled
+	case Hints:
+		return targetsOf(o.SoftTargets)
+	case Attention:
+		return targetsOf(o.SoftTargets)
 	case DKD:
 		return o.Targets, true
 	case Penalised:

@@ -123,3 +123,15 @@ func (m *Model) Extend() *Builder {
 	p.Graph.Output, p.Graph.ValueInfo = nil, nil
 	return &Builder{graph: p.Graph}
 }
+
+// Grow returns a copy with the nodes and tensors that add makes behind values of the graph; ports and metadata stay.
+func (m *Model) Grow(add func(b *Builder)) (*Model, error) {
+	p := proto.Clone(m.proto).(*protos.ModelProto)
+	p.Graph.ValueInfo = nil
+	add(&Builder{graph: p.Graph})
+	out, err := New(p)
+	if err != nil {
+		return nil, fmt.Errorf("adding to the model: %w", err)
+	}
+	return out, nil
+}

@@ -44,3 +44,27 @@ func (b *builder) denseLayers(name, output, x string, in int, widths []int) stri
 	}
 	return x
 }
+
+// Tap is a value of a graph that is projected to another width.
+type Tap struct {
+	Value   string
+	In, Out int  // channels
+	Map     bool // (N, In, H, W): by a 1×1 convolution; else (N, In): by a dense layer
+}
+
+// Tapped returns a copy of a model in which each tap is projected by a layer with fresh weights, called hint.0 and so on as is its value. Nothing of the model
+// depends on them.
+func Tapped(m *onnx.Model, taps []Tap, seed uint64) (*onnx.Model, error) {
+	return m.Grow(func(base *onnx.Builder) {
+		b := &builder{Builder: base, o: Options{Seed: seed}}
+		for i, t := range taps {
+			name := fmt.Sprintf("hint.%d", i)
+			if t.Map {
+				w, c := b.weight(name+".weight", []int{t.Out, t.In, 1, 1}, heNormal, t.In, t.Out), b.weight(name+".bias", []int{t.Out}, uniformIn, t.In, t.Out)
+				b.Node("Conv", name, []string{t.Value, w, c}, onnx.IntsOf("kernel_shape", 1, 1))
+				continue
+			}
+			b.linear(name, name, t.Value, t.In, t.Out, uniformIn, uniformIn)
+		}
+	})
+}

@@ -34,6 +34,8 @@ var Kind = &stages.Kind{
 		"tool; of several teachers the mean of the probabilities counts. Classes are matched by their names; a teacher without names must have as many as the images.\n\n" +
 		"Teachers answer images without an augmentation policy once, and their answers are kept for every stage and run that asks for them again. With a policy, each augmented " +
 		"batch is shown to the teachers too. Images without labels will do for `soft_targets` of weight 1.\n\n" +
+		"`hints` and `attention` compare what is inside student and teacher, which may be of two families as long as they have feature maps of one height and width; the log says which. " +
+		"The teacher's features are kept like its answers where they take no more than 256 MiB, and computed for each batch otherwise.\n\n" +
 		"With `compare` the same student is trained a second time in the same way on the labels alone, and `gain` says what the teacher brought.",
 	Example: `distill "small" {
   data          = split.holdout.train
@@ -103,6 +105,7 @@ type work struct {
 	labelled   bool             // data has one class for each image
 	classes    []string         // of the student
 	teachers   []*teacher
+	inside     *looking // nil where the method takes the teachers' answers alone
 	notes      []string // what was done to the teachers' classes and to the student, for the report
 }
 
@@ -125,7 +128,10 @@ func (d *distill) Run(ctx context.Context, job *stages.Job) error {
 		return err
 	}
 	c := w.config(student, job.ScratchDir)
-	c.Objective = d.body().objective(w.truth(), w.labelled)
+	if c.Model, err = w.prepare(student); err != nil {
+		return err
+	}
+	c.Objective = d.body().objective(w.truth(), w.labelled, w.inside, student.Output().Name)
 	if err := learn.Check(c); err != nil {
 		return problem(err)
 	}
@@ -145,12 +151,50 @@ func (d *distill) Run(ctx context.Context, job *stages.Job) error {
 	if r.student, err = learn.Train(ctx, c); err != nil {
 		return problem(err)
 	}
+	if err := w.release(r.student, student); err != nil {
+		return err
+	}
 	if d.compare {
+		c.Model = student
 		if r.alone, err = w.trainAlone(ctx, c); err != nil {
 			return problem(err)
 		}
 	}
 	return w.write(c, r)
+}
+
+// prepare returns the student as it is trained: with projections where its features are compared.
+func (w *work) prepare(student *onnx.Model) (*onnx.Model, error) {
+	var err error
+	switch m := w.body().(type) {
+	case *hints:
+		if w.inside, err = w.look(student, &m.featureArgs, false); err != nil {
+			return nil, err
+		}
+		return w.inside.project(student, w.job.Seed)
+	case *attention:
+		w.inside, err = w.look(student, &m.featureArgs, true)
+	}
+	return student, err
+}
+
+// release gives the trained weights to the student as it was before projections were added to it.
+func (w *work) release(r *learn.Result, student *onnx.Model) error {
+	if w.inside == nil {
+		return nil
+	}
+	same := r.Best == r.Last
+	for _, m := range []**onnx.Model{&r.Best, &r.Last} {
+		plain := student.Clone()
+		if _, _, err := onnx.CopyWeights(plain, *m); err != nil {
+			return err
+		}
+		*m = plain
+	}
+	if same {
+		r.Last = r.Best
+	}
+	return nil
 }
 
 // trainAlone trains the same student on the labels alone.
@@ -222,6 +266,9 @@ func (w *work) close() {
 	}
 	for _, t := range w.teachers {
 		t.session.Close()
+	}
+	if w.inside != nil && w.inside.probe != nil {
+		w.inside.probe.Close()
 	}
 }
 

@@ -1,7 +1,9 @@
 package distill
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/infer/ort"
+	"github.com/darkroom-dev/darkroom/learn"
 	"github.com/darkroom-dev/darkroom/learn/cpu/kernel"
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/stages"
@@ -110,6 +113,11 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+func TestKilledRuns(t *testing.T) {
+	needLibrary(t)
+	stagetest.Killed(t, stagetest.Fixture{Kind: Kind, Seed: 3, Device: device, Inputs: inputs, Args: args("", map[string]any{"compare": true, "epochs": 3.0}, nil)}, 4)
+}
+
 type said struct {
 	values map[string]any
 	lines  []string
@@ -137,8 +145,10 @@ func run(t *testing.T, dir string, a stages.Args, in map[string][]stages.Input) 
 	if err := os.RemoveAll(job.OutDir); err != nil { // of a run before
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(job.OutDir, 0o777); err != nil {
-		t.Fatal(err)
+	for _, d := range []string{job.OutDir, job.ScratchDir} {
+		if err := os.MkdirAll(d, 0o777); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return r, s.Run(t.Context(), job.WithReporter(r))
 }
@@ -210,6 +220,105 @@ func TestAnswersAreKept(t *testing.T) {
 	}
 }
 
+// zooTeacher is a resnet8 that was trained on the images.
+func zooTeacher(t *testing.T, dir string, in map[string][]stages.Input) stages.Input {
+	t.Helper()
+	if _, err := run(t, dir, args("", map[string]any{"epochs": 4.0}, nil), in); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "zoo")
+	if err := os.Rename(filepath.Join(dir, "out", "model"), path); err != nil {
+		t.Fatal(err)
+	}
+	digest, size, err := artifact.DigestFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stages.Input{Name: "zoo", Path: path, Ref: artifact.Ref{Type: artifact.Model, Digest: digest, Size: size}}
+}
+
+// A student whose features are to be those of the teacher comes nearer to them the longer it learns, and its file has no trace of the projection.
+func TestFeatures(t *testing.T) {
+	dir := t.TempDir()
+	in := inputs(t, dir)
+	in["teacher"] = []stages.Input{zooTeacher(t, filepath.Join(dir, "first"), in)}
+	policy, err := dataset.NewPolicy([]dataset.Operation{{Name: "horizontal_flip", Args: map[string]any{"p": 0.5}}}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	augmented := writeImages(t, filepath.Join(dir, "augmented"), dataset.Info{Classes: colours, Policy: policy}, 48, 1, 0)
+	unlabelled := writeImages(t, filepath.Join(dir, "unlabelled"), dataset.Info{Task: dataset.Unlabelled}, 48, 1, 0)
+	for i, c := range []struct {
+		method string
+		model  string
+		data   stages.Input
+		of     map[string]any
+		says   string
+	}{
+		{"hints", "resnet8", in["data"][0], nil, "the student learns layer2.0.relu2 (32×8×8) from layer2.0.relu2 (32×8×8)"},
+		{"hints", "mobilenet_v2", augmented, map[string]any{"soft_weight": 0.5}, "from layer2.0.relu2 (32×8×8)"},
+		{"hints", "resnet8", unlabelled, map[string]any{"soft_weight": 1.0, "layers": map[string]any{"layer3.0.relu2": "layer3.0.relu2"}}, "the student learns layer3.0.relu2 (64×4×4)"},
+		{"attention", "resnet8", in["data"][0], nil, "the student learns layer1.0.relu2 (16×16×16)"},
+		{"attention", "resnet8", augmented, nil, "layer3.0.relu2 (64×4×4) from"},
+	} {
+		ports := maps.Clone(in)
+		ports["data"] = []stages.Input{c.data}
+		at := filepath.Join(dir, fmt.Sprint(i))
+		got, err := run(t, at, args(c.method, map[string]any{"model": c.model, "epochs": 5.0, "learning_rate": 0.02}, c.of), ports)
+		if err != nil {
+			t.Fatalf("%s, case %d: %v", c.method, i, err)
+		}
+		if !slices.ContainsFunc(got.lines, func(line string) bool { return strings.Contains(line, c.says) }) {
+			t.Errorf("%s, case %d: no line says %q: %q", c.method, i, c.says, got.lines)
+		}
+		m, err := onnx.Load(filepath.Join(at, "out", "model"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tensor := range m.Graph().Initializer {
+			if strings.HasPrefix(tensor.Name, "hint") {
+				t.Errorf("the projection is still there: %s", tensor.Name)
+			}
+		}
+		text, err := os.ReadFile(filepath.Join(at, "out", "curves", "curves.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var curves learn.Curves
+		if err := json.Unmarshal(text, &curves); err != nil {
+			t.Fatal(err)
+		}
+		name := map[string]string{"hints": "hint_loss", "attention": "attention_loss"}[c.method]
+		first, last := curves.Epochs[0].TrainMetrics[name], curves.Epochs[4].TrainMetrics[name]
+		if !(last > 0 && last < 0.8*first) {
+			t.Errorf("%s, case %d: the loss of the features went from %g to %g", c.method, i, first, last)
+		}
+	}
+}
+
+// The teacher's features are the same whether they come from the kept table or are computed for the batch.
+func TestKeptFeatures(t *testing.T) {
+	dir := t.TempDir()
+	in := inputs(t, dir)
+	in["teacher"] = []stages.Input{zooTeacher(t, filepath.Join(dir, "first"), in)}
+	a := args("attention", nil, nil)
+	if _, err := run(t, filepath.Join(dir, "kept"), a, in); err != nil {
+		t.Fatal(err)
+	}
+	defer func(n int) { keptFeatures = n }(keptFeatures)
+	keptFeatures = 0
+	if _, err := run(t, filepath.Join(dir, "computed"), a, in); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := os.ReadFile(filepath.Join(dir, "kept", "out", "model"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if computed, err := os.ReadFile(filepath.Join(dir, "computed", "out", "model")); err != nil || string(kept) != string(computed) {
+		t.Errorf("the students differ: %v", err)
+	}
+}
+
 // The softmax of the averaged answers is the mean of the teachers' softmax.
 func TestTogether(t *testing.T) {
 	a, b := []float32{3, -1, 0, 5, 5, -90}, []float32{-2, 4, 1, 0, 1, 2}
@@ -255,6 +364,11 @@ func TestMistakes(t *testing.T) {
 		{args("dkd", nil, nil), "data", mixed, "method", "one class for each image"},
 		{args("soft_targets", map[string]any{"compare": true}, map[string]any{"weight": 1.0}), "data", unlabelled, "compare", "nothing to learn from"},
 		{args("", map[string]any{"batch": 49.0}, nil), "", stages.Input{}, "batch", "more than the 48"},
+		{args("hints", nil, nil), "data", unlabelled, "method", "Write soft_weight = 1"},
+		{args("hints", nil, nil), "", stages.Input{}, "method", "no feature maps of one height and width"},
+		{args("attention", nil, map[string]any{"layers": map[string]any{"nowhere": "pool"}}), "", stages.Input{}, "method", `The student has no value "nowhere"`},
+		{args("attention", nil, map[string]any{"layers": map[string]any{"layer1.0.relu2": "nowhere"}}), "", stages.Input{}, "method", `The teacher has no value "nowhere"`},
+		{args("attention", nil, map[string]any{"layers": map[string]any{"layer1.0.relu2": "pool"}}), "", stages.Input{}, "method", "feature maps of one height and width."},
 	} {
 		ports := map[string][]stages.Input{}
 		for port, list := range in {

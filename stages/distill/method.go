@@ -8,6 +8,8 @@ import (
 // methods are the variants of the block `method`.
 var methods = []stages.Variant{
 	{Name: "soft_targets", Doc: "The divergence from the teacher's probabilities to the student's, both softened (Hinton et al. 2015), beside the cross entropy of the labels.", New: func() stages.Declarer { return &softTargets{} }},
+	{Name: "hints", Doc: "Features inside the student, projected by a layer that is learned and dropped afterwards, are to be those of the teacher (FitNets, Romero et al. 2015), beside the cross entropy of the labels. One teacher.", New: func() stages.Declarer { return &hints{} }},
+	{Name: "attention", Doc: "Where the student's feature maps are strong is to be where the teacher's are (attention transfer, Zagoruyko and Komodakis 2017), beside the cross entropy of the labels. One teacher.", New: func() stages.Declarer { return &attention{} }},
 	{Name: "dkd", Doc: "Decoupled knowledge distillation (Zhao et al. 2022): that divergence in two parts, how sure the teacher is of the image's class and how it weighs the others. It needs labels.", New: func() stages.Declarer { return &dkd{} }},
 }
 
@@ -15,7 +17,7 @@ var methods = []stages.Variant{
 type method interface {
 	// check returns a Problem where the images do not suit it.
 	check(labelled, mixed bool) error
-	objective(truth learn.CrossEntropy, labelled bool) learn.Objective
+	objective(truth learn.CrossEntropy, labelled bool, of *looking, logits string) learn.Objective
 	// heat is the temperature at which the answers of several teachers are averaged.
 	heat() float64
 }
@@ -38,8 +40,55 @@ func (m *softTargets) check(labelled, _ bool) error {
 	return nil
 }
 
-func (m *softTargets) objective(truth learn.CrossEntropy, labelled bool) learn.Objective {
+func (m *softTargets) objective(truth learn.CrossEntropy, labelled bool, _ *looking, _ string) learn.Objective {
 	return learn.SoftTargets{CrossEntropy: truth, Unlabelled: !labelled, Temperature: m.temperature, Weight: m.weight}
+}
+
+// featureArgs are the arguments of the methods that compare features.
+type featureArgs struct {
+	layers            map[string]string
+	weight            float64
+	soft, temperature float64
+}
+
+func (f *featureArgs) declare(s *stages.Schema, weight float64, layers string) {
+	s.StringMap(&f.layers, "layers", "Which value of the student's graph learns from which of the teacher's, by their names in the ONNX files, both of one height and width. Without it, "+layers)
+	s.Float(&f.weight, "weight", weight, "Factor of the features' part, a mean square, in the loss.").Min(0)
+	s.Float(&f.soft, "soft_weight", 0, "Share of the teacher's softened answers in the rest of the loss, as `weight` of \"soft_targets\"; the labels have what is left.").In(0, 1)
+	s.Float(&f.temperature, "temperature", 4, "Of these answers: what logits are divided by before the softmax.").Above(0).In(0, 1000)
+}
+
+func (f *featureArgs) heat() float64 { return f.temperature }
+
+func (f *featureArgs) check(labelled, _ bool) error {
+	if !labelled && f.soft != 1 {
+		return stages.Problemf("method", "Images without labels", "The images have no labels, but with soft_weight = %g a part of the loss is theirs. Write soft_weight = 1.", f.soft)
+	}
+	return nil
+}
+
+func (f *featureArgs) base(truth learn.CrossEntropy, labelled bool) learn.SoftTargets {
+	return learn.SoftTargets{CrossEntropy: truth, Unlabelled: !labelled, Temperature: f.temperature, Weight: f.soft}
+}
+
+type hints struct{ featureArgs }
+
+func (m *hints) Declare(s *stages.Schema) {
+	m.declare(s, 1, "the last feature map of the middle one of the sizes that both graphs have.")
+}
+
+func (m *hints) objective(truth learn.CrossEntropy, labelled bool, of *looking, logits string) learn.Objective {
+	return learn.Hints{SoftTargets: m.base(truth, labelled), Logits: logits, Pairs: of.featurePairs(), Factor: m.weight}
+}
+
+type attention struct{ featureArgs }
+
+func (m *attention) Declare(s *stages.Schema) {
+	m.declare(s, 1000, "the last feature maps of every size that both graphs have.")
+}
+
+func (m *attention) objective(truth learn.CrossEntropy, labelled bool, of *looking, logits string) learn.Objective {
+	return learn.Attention{SoftTargets: m.base(truth, labelled), Logits: logits, Pairs: of.featurePairs(), Factor: m.weight}
 }
 
 type dkd struct{ temperature, alpha, beta, weight float64 }
@@ -63,6 +112,6 @@ func (m *dkd) check(labelled, mixed bool) error {
 	return nil
 }
 
-func (m *dkd) objective(truth learn.CrossEntropy, _ bool) learn.Objective {
+func (m *dkd) objective(truth learn.CrossEntropy, _ bool, _ *looking, _ string) learn.Objective {
 	return learn.DKD{CrossEntropy: truth, Temperature: m.temperature, Alpha: m.alpha, Beta: m.beta, Weight: m.weight}
 }

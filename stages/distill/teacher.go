@@ -182,13 +182,9 @@ func (w *work) answers(ctx context.Context, d *dataset.Dataset, ref artifact.Ref
 		if err != nil {
 			return nil, err
 		}
-		b, err := os.ReadFile(filepath.Join(dir, answersFile))
+		logits, err := readFloats(filepath.Join(dir, answersFile))
 		if err != nil {
 			return nil, fmt.Errorf("reading the answers of teacher %s: %w", t.name, err)
-		}
-		logits := make([]float32, len(b)/4)
-		for i := range logits {
-			logits[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
 		}
 		picked, err := t.pick(logits, d.Len())
 		if err != nil {
@@ -216,9 +212,7 @@ func (w *work) ask(ctx context.Context, t *teacher, d *dataset.Dataset, dir stri
 		if err != nil {
 			return err
 		}
-		for _, v := range logits {
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
-		}
+		b = appendFloats(b, logits)
 		done += batch.N
 		w.job.Progress(stages.Progress{Phase: "asking teacher " + t.name, Done: int64(done), Total: int64(d.Len()), Unit: "images"})
 	}
@@ -260,48 +254,166 @@ func (w *work) source(ctx context.Context, c learn.Config) (learn.BatchSource, e
 		digests = append(digests, string(t.in.Ref.Digest))
 	}
 	identity := fmt.Sprintf("teachers %q at %x, classes %q", digests, w.body().heat(), w.classes)
-	info := w.data.Info()
-	if len(info.Policy.Operations()) > 0 {
-		return learn.Extend(plain, identity+", of augmented images", func(b *learn.Batch) error {
-			n := len(b.Indexes)
-			images := imagesFirst(b.Images, n)
-			var all [][]float32
-			for _, t := range w.teachers {
-				logits, err := t.session.Logits(ctx, images, n)
-				if err == nil {
-					logits, err = t.pick(logits, n)
-				}
-				if err != nil {
-					return err
-				}
-				all = append(all, logits)
-			}
-			give(b, together(all, len(w.classes), w.body().heat()))
-			return nil
-		}), nil
+	if w.inside != nil {
+		identity += fmt.Sprintf(", inside %v", w.inside.pairs)
+	}
+	if len(w.data.Info().Policy.Operations()) > 0 {
+		return learn.Extend(plain, identity+", of augmented images", func(b *learn.Batch) error { return w.askBatch(ctx, b) }), nil
 	}
 	in, _ := w.job.Input("data")
 	table, err := w.answers(ctx, w.data, in.Ref)
 	if err != nil {
 		return nil, err
 	}
-	classes := len(w.classes)
+	features, err := w.features(ctx, in.Ref)
+	if err != nil {
+		return nil, err
+	}
 	return learn.Extend(plain, identity, func(b *learn.Batch) error {
-		rows := make([]float32, 0, len(b.Indexes)*classes)
-		for _, i := range b.Indexes {
-			rows = append(rows, table[i*classes:(i+1)*classes]...)
+		give(b, learn.TeacherInput, rowsOf(table, len(w.classes), b.Indexes))
+		for i, f := range features {
+			give(b, inputName(i), rowsOf(f, w.inside.width(i), b.Indexes))
 		}
-		give(b, rows)
-		return nil
+		if w.inside == nil || features != nil {
+			return nil
+		}
+		_, seen, err := w.inside.see(ctx, imagesFirst(b.Images, len(b.Indexes)), len(b.Indexes))
+		for i, f := range seen {
+			give(b, inputName(i), f)
+		}
+		return err
 	}), nil
 }
 
-// give adds the teachers' answers to a batch.
-func give(b *learn.Batch, logits []float32) {
+// askBatch shows the images of a batch to the teachers.
+func (w *work) askBatch(ctx context.Context, b *learn.Batch) error {
+	n := len(b.Indexes)
+	images := imagesFirst(b.Images, n)
+	var all [][]float32
+	for _, t := range w.teachers {
+		var logits []float32
+		var err error
+		if w.inside != nil { // the only teacher
+			var seen [][]float32
+			logits, seen, err = w.inside.see(ctx, images, n)
+			for i, f := range seen {
+				give(b, inputName(i), f)
+			}
+		} else {
+			logits, err = t.session.Logits(ctx, images, n)
+		}
+		if err == nil {
+			logits, err = t.pick(logits, n)
+		}
+		if err != nil {
+			return err
+		}
+		all = append(all, logits)
+	}
+	give(b, learn.TeacherInput, together(all, len(w.classes), w.body().heat()))
+	return nil
+}
+
+// rowsOf are rows of a table of that width.
+func rowsOf(table []float32, width int, rows []int) []float32 {
+	out := make([]float32, 0, len(rows)*width)
+	for _, i := range rows {
+		out = append(out, table[i*width:(i+1)*width]...)
+	}
+	return out
+}
+
+// keptFeatures is how many bytes of a teacher's features are kept at most. A variable, so that a test can do without.
+var keptFeatures = 256 << 20
+
+// features returns what the pairs of the teacher are for all images of data as they are, by pair, (N, …); nil where there are none or too many to be kept.
+func (w *work) features(ctx context.Context, ref artifact.Ref) ([][]float32, error) {
+	if w.inside == nil {
+		return nil, nil
+	}
+	total := 0
+	for i := range w.inside.pairs {
+		total += w.inside.width(i)
+	}
+	if 4*total*w.data.Len() > keptFeatures {
+		w.job.Logf("the teacher's features of all images take %d MiB, so they are computed for each batch", 4*total*w.data.Len()>>20)
+		return nil, nil
+	}
+	part := stages.Part{Text: fmt.Sprintf("a teacher's features, float32\nonnxruntime = %s, %s\nvalues = %v, maps = %t\n", ort.Version(), ort.ISA(), w.inside.pairs, w.inside.maps),
+		Inputs: map[string]artifact.Ref{"data": ref, "teacher": w.teachers[0].in.Ref}}
+	dir, err := w.job.Memo(ctx, part, func(ctx context.Context, dir string) error { return w.seeAll(ctx, dir) })
+	if err != nil {
+		return nil, err
+	}
+	var out [][]float32
+	for i := range w.inside.pairs {
+		list, err := readFloats(filepath.Join(dir, inputName(i)))
+		if err == nil && len(list) != w.inside.width(i)*w.data.Len() {
+			err = fmt.Errorf("%d numbers", len(list))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the teacher's features: %w", err)
+		}
+		out = append(out, list)
+	}
+	return out, nil
+}
+
+// seeAll writes the teacher's features of all images of data, a file for each pair.
+func (w *work) seeAll(ctx context.Context, dir string) error {
+	loader, err := dataset.NewLoader(w.data, dataset.LoaderOptions{Batch: w.teachers[0].session.Info().Batch, Workers: 1, Layout: dataset.NCHW})
+	if err != nil {
+		return err
+	}
+	all := make([][]byte, len(w.inside.pairs))
+	done := 0
+	for batch, err := range loader.Epoch(ctx, 0, 0) {
+		if err != nil {
+			return err
+		}
+		_, seen, err := w.inside.see(ctx, batch.Images, batch.N)
+		if err != nil {
+			return err
+		}
+		for i, f := range seen {
+			all[i] = appendFloats(all[i], f)
+		}
+		done += batch.N
+		w.job.Progress(stages.Progress{Phase: "looking into the teacher", Done: int64(done), Total: int64(w.data.Len()), Unit: "images"})
+	}
+	for i, b := range all {
+		if err := errors.Join(ctx.Err(), os.WriteFile(filepath.Join(dir, inputName(i)), b, 0o666)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendFloats(b []byte, list []float32) []byte {
+	for _, v := range list {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+	}
+	return b
+}
+
+func readFloats(path string) ([]float32, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]float32, len(b)/4)
+	for i := range list {
+		list[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return list, nil
+}
+
+// give adds an input to a batch.
+func give(b *learn.Batch, name string, list []float32) {
 	if b.Floats == nil {
 		b.Floats = map[string][]float32{}
 	}
-	b.Floats[learn.TeacherInput] = logits
+	b.Floats[name] = list
 }
 
 // imagesFirst returns images (C, H, W, N) as (N, C, H, W).
