@@ -9,7 +9,7 @@ PIPELINE ?= pipelines/quickstart.hcl
 # Which commit this is, without any time in it: equal sources give equal binaries.
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: help setup setup-jpeg setup-xla build run test lint bench bench-evaluate bench-train bench-quantize bench-data bench-ingest bench-gpu docs accept clean
+.PHONY: help setup setup-jpeg setup-xla build run test lint bench bench-evaluate bench-train bench-quantize bench-prune bench-data bench-ingest bench-gpu docs accept clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-train: setup ## training steps against PyTorch, side by side; FLAGS="-case
 
 bench-quantize: setup ## int8 models against onnxruntime.quantization; FLAGS="-model … -calibration … -test …" adds trained ones
 	$(GO) run ./bench/quantize -python "$$(scripts/peer.sh onnx onnxruntime)" $(if $(FLAGS),$(FLAGS),-out bench/RESULTS.md)
+
+bench-prune: setup ## pruning against Torch-Pruning; needs FLAGS="-model … -train … -test …": a trained resnet20 and its images
+	$(GO) run ./bench/prune -python "$$(scripts/peer.sh onnx torch_pruning)" $(FLAGS)
 
 bench-gpu: setup build ## training on a GPU, against PyTorch; without a GPU it says so and exits with 3
 	@nvidia-smi -L >/dev/null 2>&1 || { echo 'bench-gpu: no NVIDIA GPU on this machine, so nothing was measured' >&2; exit 3; }
