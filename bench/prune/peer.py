@@ -25,16 +25,15 @@ PADDING = 4
 class Block(nn.Module):
     def __init__(self, inside, outside, stride):
         super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside)
-        self.conv2, self.norm2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False), nn.BatchNorm2d(outside)
-        self.shortcut = None
+        self.conv1, self.bn1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside)
+        self.conv2, self.bn2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False), nn.BatchNorm2d(outside)
+        self.downsample = None
         if stride != 1 or inside != outside:
-            self.shortcut = nn.Module()
-            self.shortcut.conv, self.shortcut.norm = nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+            self.downsample = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
 
     def forward(self, x):
-        y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
-        return F.relu(y + (x if self.shortcut is None else self.shortcut.norm(self.shortcut.conv(x))))
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
 class ResNet20(nn.Module):
@@ -44,29 +43,24 @@ class ResNet20(nn.Module):
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
-        self.stem = nn.Module()
-        self.stem.conv, self.stem.norm = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
         inside = 16
         for s, (outside, stride) in enumerate(((16, 1), (32, 2), (64, 2)), 1):
-            stage = nn.Module()
-            for b in range(1, 4):
-                stage.add_module(f"block{b}", Block(inside, outside, stride if b == 1 else 1))
+            blocks = []
+            for b in range(3):
+                blocks.append(Block(inside, outside, stride if b == 0 else 1))
                 inside = outside
-            self.add_module(f"stage{s}", stage)
-        self.classifier = nn.Linear(64, classes)
+            self.add_module(f"layer{s}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(64, classes)
 
     def forward(self, x):
-        x = F.relu(self.stem.norm(self.stem.conv((x - self.mean) / self.std)))
-        for s in (self.stage1, self.stage2, self.stage3):
-            x = s.block3(s.block2(s.block1(x)))
-        return self.classifier(x.mean((2, 3)))
+        x = F.relu(self.bn1(self.conv1((x - self.mean) / self.std)))
+        return self.fc(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
 
 
 def load(path):
-    tensors = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in onnx.load(path).graph.initializer}
-    model = ResNet20(len(tensors["classifier.bias"]), tensors.pop("normalise.mean"), tensors.pop("normalise.std"))
-    names = {"scale": "weight", "mean": "running_mean", "variance": "running_var"}
-    state = {".".join([*n.split(".")[:-1], names.get(n.split(".")[-1], n.split(".")[-1])]): t for n, t in tensors.items()}
+    state = {t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in onnx.load(path).graph.initializer}
+    model = ResNet20(len(state["fc.bias"]), state.pop("normalise.mean"), state.pop("normalise.std"))
     missing, unexpected = model.load_state_dict(state, strict=False)
     wrong = [n for n in missing if not n.endswith("num_batches_tracked") and n not in ("mean", "std")]
     if wrong or unexpected:
@@ -97,7 +91,7 @@ def prune(whole, args, size):
 
         model = copy.deepcopy(whole)
         tp.pruner.MagnitudePruner(model, example, importance=tp.importance.MagnitudeImportance(p=1), pruning_ratio=ratio, global_pruning=args.global_pruning,
-                                  max_pruning_ratio=0.9, round_to=args.round_to, ignored_layers=[model.classifier]).step()
+                                  max_pruning_ratio=0.9, round_to=args.round_to, ignored_layers=[model.fc]).step()
         ops, _ = tp.utils.count_ops_and_params(model, example)
         return model, ops / original
 

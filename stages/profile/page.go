@@ -37,7 +37,36 @@ func writeReport(path string, rows []infer.Latency) error {
 	for _, l := range whole {
 		nodeSection(p, l, rows)
 	}
+	widthSection(p, rows)
 	return p.WriteFile(path)
+}
+
+// widthSection shows how the time falls with the channels, where narrower models were timed.
+func widthSection(p *report.Page, rows []infer.Latency) {
+	plot := report.LinePlot{Title: "Time by multiply-accumulates, as shares of the model's", X: report.Axis{Name: "multiply-accumulates", Percent: true}, Y: report.Axis{Name: "time", Percent: true}}
+	t := report.Table{Columns: []report.Column{{Name: "Threads", Number: true}, {Name: "Batch", Number: true}, {Name: "Channels", Number: true}, {Name: "Multiply-accumulates", Number: true},
+		{Name: "Median", Unit: "ms", Number: true}, {Name: "of the model's", Number: true}}}
+	for _, w := range wholes(rows) {
+		s := report.Series{Name: title(w)}
+		for _, l := range rows {
+			if l.Index >= 0 || l.Batch != w.Batch || l.Threads != w.Threads {
+				continue
+			}
+			work, took := float64(l.MACs)/float64(max(w.MACs, 1)), l.Median/w.Median
+			s.X, s.Y = append(s.X, work), append(s.Y, took)
+			t.Rows = append(t.Rows, []string{fmt.Sprint(l.Threads), fmt.Sprint(l.Batch), report.Percent(l.Width), report.Percent(work), report.Number(l.Median, 3), report.Percent(took)})
+		}
+		if len(s.X) < 2 {
+			return
+		}
+		slices.Reverse(s.X)
+		slices.Reverse(s.Y)
+		plot.Series = append(plot.Series, s)
+	}
+	p.Section("With fewer channels")
+	p.Text("The model with a share of the channels of each layer. Where the line lies above the diagonal, the machine does not save as much time as work.")
+	p.Lines(plot)
+	p.Table(t)
 }
 
 func title(l infer.Latency) string {
@@ -51,10 +80,11 @@ func threads(n int) string {
 	return fmt.Sprintf("%d threads", n)
 }
 
+// wholes are the measurements of the model itself.
 func wholes(rows []infer.Latency) []infer.Latency {
 	var out []infer.Latency
 	for _, l := range rows {
-		if l.Index < 0 {
+		if l.Index < 0 && l.Width == 1 {
 			out = append(out, l)
 		}
 	}
@@ -100,7 +130,7 @@ func nodeSection(p *report.Page, whole infer.Latency, rows []infer.Latency) {
 	sum := 0.0
 	operators, counts := map[string]float64{}, map[string]int{}
 	for _, l := range rows {
-		if l.Index >= 0 && l.Batch == whole.Batch && l.Threads == whole.Threads {
+		if l.Index >= 0 && l.Width == 1 && l.Batch == whole.Batch && l.Threads == whole.Threads {
 			nodes = append(nodes, l)
 			sum += l.Median
 			operators[l.Operator] += l.Median

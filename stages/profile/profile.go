@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/darkroom-dev/darkroom/artifact"
@@ -21,12 +22,14 @@ import (
 // Kind is the profile kind.
 var Kind = &stages.Kind{
 	Name:    "profile",
-	Version: 1,
+	Version: 2,
 	Doc: "Measures how long a model takes on this machine, with ONNX Runtime: a run as a whole, and every node of the graph as ONNX Runtime executes it, fused nodes as one. " +
 		"Each combination of `batches` and `thread_counts` is warmed up and run many times. The table is a measured artifact: it is made once for a model and a class of device, kept, and " +
 		"taken as an input by whatever decides by latency; `darkroom run --force` measures again.\n\n" +
-		"`latency` is a CSV table with the columns scope (model or node), batch, threads, index (place in the order of execution), node, operator, shape (of the node's output), runs, " +
-		"median_ms, p10_ms and p90_ms. The rows of the model are measured without the profiler, and those of nodes with it, which takes time of its own: compare nodes with nodes. " +
+		"With `widths` the model is also timed with a share of its channels, a multiple of `round_to` in each layer, so that `prune` can tell from the table how long a smaller model takes. " +
+		"Whether channels that are no multiple of 8 or 16 are slower is a matter of the machine's kernels, and the table shows it: give both stages the same `round_to`.\n\n" +
+		"`latency` is a CSV table with the columns scope (model or node), batch, threads, width, index (place in the order of execution), node, layer (of the model, that the node is or holds), operator, " +
+		"shape (of the node's output), macs (multiply-accumulates of the layer for one image, or of all), runs, median_ms, p10_ms and p90_ms. The rows of the model are measured without the profiler, and those of nodes with it, which takes time of its own: compare nodes with nodes. " +
 		"Nodes are timed in steps of 0.001 ms.",
 	Example: `profile "machine" {
   model   = train.net.model
@@ -46,6 +49,8 @@ type profile struct {
 	batches, threads        []int
 	warmup, runs            int
 	seconds                 float64
+	widths                  []float64
+	round                   int
 	channels, height, width int
 }
 
@@ -57,6 +62,8 @@ func (p *profile) Declare(s *stages.Schema) {
 	s.Int(&p.warmup, "warmup", 10, "Runs before the clock starts.").In(1, 10000)
 	s.Int(&p.runs, "runs", 100, "Runs of each combination that are timed.").In(5, 100000)
 	s.Float(&p.seconds, "seconds", 10, "When timing a combination takes longer than this, it ends early, after 5 runs at least.").Above(0).InUnit("seconds")
+	s.Floats(&p.widths, "widths", nil, "Shares of the channels with which the model is timed as well, such as [0.75, 0.5, 0.25]; `prune` decides by them.").Above(0).Below(1)
+	s.Int(&p.round, "round_to", 1, "With `widths`: keep a multiple of so many channels in each layer.").In(1, 64)
 	s.Int(&p.channels, "channels", 0, "Channels of the images, for a model that leaves them open and without `data`.").In(1, 3).NoDefault()
 	s.Int(&p.height, "height", 0, "Height of the images, likewise.").In(1, dataset.MaxSide).NoDefault().InUnit("pixels")
 	s.Int(&p.width, "width", 0, "Width of the images, likewise.").In(1, dataset.MaxSide).NoDefault().InUnit("pixels")
@@ -81,6 +88,14 @@ func (p *profile) Check() []stages.Problem {
 			}
 			seen[n] = true
 		}
+	}
+	for i, w := range p.widths {
+		if slices.Contains(p.widths[:i], w) {
+			return []stages.Problem{stages.Problemf("widths", "Repeated number", "The argument \"widths\" holds %g twice. Keep it once.", w)}
+		}
+	}
+	if p.round > 1 && len(p.widths) == 0 {
+		return []stages.Problem{stages.Problemf("round_to", "Argument without effect", "\"round_to\" is about the channels of narrower models, and \"widths\" names none. Add widths = [0.75, 0.5, 0.25], or remove \"round_to\".")}
 	}
 	return nil
 }
@@ -124,21 +139,26 @@ func (p *profile) Run(ctx context.Context, job *stages.Job) error {
 	if err != nil {
 		return err
 	}
+	subjects, err := p.subjects(job)
+	if err != nil {
+		return err
+	}
 	var rows []infer.Latency
-	var failed error
-	done, total := 0, len(p.batches)*max(1, len(p.threads))
-	p.combinations(func(batch, threads int) {
-		if failed != nil {
-			return
+	done, total := 0, len(subjects)*len(p.batches)*max(1, len(p.threads))
+	for _, subject := range subjects {
+		p.combinations(func(batch, threads int) {
+			if err != nil {
+				return
+			}
+			job.Progress(stages.Progress{Phase: "timing", Done: int64(done), Total: int64(total), Unit: "combinations"})
+			var part []infer.Latency
+			part, err = p.measure(ctx, job, subject, size, batch, threads, done == 0)
+			rows = append(rows, part...)
+			done++
+		})
+		if err := errors.Join(err, subject.close()); err != nil {
+			return err
 		}
-		job.Progress(stages.Progress{Phase: "timing", Done: int64(done), Total: int64(total), Unit: "combinations"})
-		var part []infer.Latency
-		part, failed = p.measure(ctx, job, size, batch, threads, done == 0)
-		rows = append(rows, part...)
-		done++
-	})
-	if failed != nil {
-		return failed
 	}
 	infer.SortLatencies(rows)
 	if err := writeTable(job.Output("latency"), rows); err != nil {
@@ -149,7 +169,9 @@ func (p *profile) Run(ctx context.Context, job *stages.Job) error {
 	}
 	nodes := 0
 	for _, l := range rows {
-		nodes = max(nodes, l.Index+1)
+		if l.Width == 1 {
+			nodes = max(nodes, l.Index+1)
+		}
 	}
 	job.Value("nodes", nodes)
 	return nil
@@ -178,8 +200,8 @@ const leastRuns = 5
 // noisy is the spread of the middle 80 % of runs, by their median, from which on the log says that the machine was busy.
 const noisy = 0.5
 
-// measure times one combination, the whole model, then its nodes. The first one's measurements have short names too.
-func (p *profile) measure(ctx context.Context, job *stages.Job, o infer.Options, batch, threads int, first bool) ([]infer.Latency, error) {
+// measure times one combination, the whole model, then its nodes. The first one's measurements have short names too; those of narrower models have none.
+func (p *profile) measure(ctx context.Context, job *stages.Job, subject *subject, o infer.Options, batch, threads int, first bool) ([]infer.Latency, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -187,13 +209,15 @@ func (p *profile) measure(ctx context.Context, job *stages.Job, o infer.Options,
 	if first {
 		ends = append(ends, "")
 	}
+	if subject.width < 1 {
+		ends = nil
+	}
 	if threads == 0 {
 		threads = job.Device.Threads
 	}
 	o.Batch, o.Threads = batch, threads
-	in, _ := job.Input("model")
 	timing := infer.TimingOptions{Warmup: p.warmup, Runs: p.runs, Budget: time.Duration(p.seconds * float64(time.Second)), Least: leastRuns}
-	session, err := infer.Open(in.Path, o)
+	session, err := infer.Open(subject.path, o)
 	if err != nil {
 		return nil, modelProblem(err)
 	}
@@ -206,8 +230,9 @@ func (p *profile) measure(ctx context.Context, job *stages.Job, o infer.Options,
 		return nil, modelProblem(err)
 	}
 	l := infer.NewLatency(whole.Took, batch, threads)
+	l.Width, l.MACs = subject.width, subject.costs.Total.MACs
 	rows := []infer.Latency{l}
-	job.Logf("batch %d, %d threads: median %.3f ms, p10 %.3f, p90 %.3f over %d runs", batch, threads, l.Median, l.P10, l.P90, l.Runs)
+	job.Logf("%sbatch %d, %d threads: median %.3f ms, p10 %.3f, p90 %.3f over %d runs", subject.text(), batch, threads, l.Median, l.P10, l.P90, l.Runs)
 	if l.Spread() > noisy {
 		job.Logf("Warning: the middle 80 %% of these runs are %.0f %% of the median apart. Something else used the processor; measure again on a quiet machine (--force)", 100*l.Spread())
 	}
@@ -216,12 +241,16 @@ func (p *profile) measure(ctx context.Context, job *stages.Job, o infer.Options,
 		job.Measure("latency_p90"+end, l.P90)
 		job.Measure("images_per_second"+end, whole.Rate())
 	}
-	nodes, err := infer.TimeNodes(ctx, in.Path, o, timing, job.ScratchDir)
+	nodes, err := infer.TimeNodes(ctx, subject.path, o, timing, job.ScratchDir)
 	if err != nil {
 		return nil, modelProblem(err)
 	}
 	for _, n := range nodes {
 		row := infer.NewLatency(n.Took, batch, threads)
+		row.Width = subject.width
+		if layer := subject.costs.LayerOf(n.Name, n.Operator); layer != nil {
+			row.Layer, row.MACs = layer.Name(), layer.MACs
+		}
 		row.Index, row.Node, row.Operator, row.Shape = n.Index, n.Name, n.Operator, n.Shape
 		rows = append(rows, row)
 	}

@@ -3,6 +3,7 @@ package profile
 import (
 	"bytes"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 	"github.com/darkroom-dev/darkroom/infer/infertest"
 	"github.com/darkroom-dev/darkroom/infer/ort"
 	"github.com/darkroom-dev/darkroom/learn/cpu/kernel"
+	"github.com/darkroom-dev/darkroom/onnx/zoo"
 	"github.com/darkroom-dev/darkroom/stages"
 	"github.com/darkroom-dev/darkroom/stages/stagetest"
 )
@@ -128,6 +130,49 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// Narrower models have rows of their own, by which an estimate at a measured width is what was measured.
+func TestWidths(t *testing.T) {
+	m, err := zoo.Build("resnet8", zoo.Options{Classes: []string{"a", "b"}, Channels: 3, Height: 16, Width: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	if err := m.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	rows, s, err := run(t, path, map[string]any{"batches": []any{2.0}, "runs": 5.0, "widths": []any{0.5, 0.25}, "round_to": 8.0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers := map[float64]map[string]int{}
+	var whole []infer.Latency
+	for _, l := range rows {
+		if l.Index < 0 {
+			whole = append(whole, l)
+			continue
+		}
+		if layers[l.Width] == nil {
+			layers[l.Width] = map[string]int{}
+		}
+		if l.Layer != "" {
+			layers[l.Width][l.Layer] = l.MACs
+		}
+	}
+	if len(whole) != 3 || whole[0].Width != 1 || whole[2].Width != 0.25 || whole[1].MACs >= whole[0].MACs || rows[0].Width != 1 {
+		t.Fatalf("%+v", whole)
+	}
+	if n := s.values["nodes"].(int); n == 0 || len(layers[1]) != 10 || len(layers[0.25]) != 10 || n < 10 {
+		t.Errorf("%d nodes, layers %v", n, layers)
+	}
+	e, err := infer.NewEstimator(rows, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := e.Milliseconds(layers[1]); math.Abs(got/whole[0].Median-1) > 0.2 { // times that noise made rise again count as equal
+		t.Errorf("the model itself is estimated to take %g ms and took %g", got, whole[0].Median)
+	}
+}
+
 func TestProblems(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text.onnx")
@@ -150,6 +195,9 @@ func TestProblems(t *testing.T) {
 		{text, map[string]any{"batches": []any{}}, "batches", ""},
 		{text, map[string]any{"batches": []any{1.0, 1.0}}, "batches", "holds 1 twice"},
 		{text, map[string]any{"runs": 1.0}, "runs", ""},
+		{text, map[string]any{"widths": []any{0.5}}, "model", ""},
+		{text, map[string]any{"widths": []any{0.5, 0.5}}, "widths", "holds 0.5 twice"},
+		{text, map[string]any{"round_to": 8.0}, "round_to", "Add widths"},
 	} {
 		_, _, err := run(t, c.model, c.args)
 		var p stages.Problem

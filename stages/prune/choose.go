@@ -34,7 +34,7 @@ func (c *cutter) candidates(m *onnx.Model, groups *surgery.Groups, score importa
 	var out []candidate
 	for _, g := range groups.List {
 		layers := g.Layers()
-		if len(layers) == 0 || g.Channels < 2 || g.Mixed && !c.mixed {
+		if !g.Prunable() && !(g.Mixed && c.mixed && len(layers) > 0 && g.Channels > 1) {
 			continue
 		}
 		k := candidate{group: g, fixed: -1}
@@ -74,15 +74,6 @@ func matches(patterns []string, name string) bool {
 	})
 }
 
-// keep returns how many of n channels stay when a share of them is to go.
-func (c *cutter) keep(n int, ratio float64) int {
-	k := int(math.Round(float64(n) * (1 - ratio)))
-	if c.round > 1 && n >= c.round {
-		k = max(c.round, (k+c.round/2)/c.round*c.round)
-	}
-	return min(n, max(k, 1))
-}
-
 // cuts returns the channels to remove for a common ratio.
 func (c *cutter) cuts(list []candidate, ratio float64) []surgery.Cut {
 	share := make([]float64, len(list))
@@ -97,7 +88,7 @@ func (c *cutter) cuts(list []candidate, ratio float64) []surgery.Cut {
 	}
 	var out []surgery.Cut
 	for i, k := range list {
-		remove := k.group.Channels - c.keep(k.group.Channels, share[i])
+		remove := k.group.Channels - surgery.Kept(k.group.Channels, share[i], c.round)
 		if remove == 0 {
 			continue
 		}
@@ -152,25 +143,6 @@ func (c *cutter) shareGlobally(list []candidate, ratio float64, share []float64)
 	}
 }
 
-// cost is what a target is about: a model's FLOPs, parameters or latency.
-type cost func(g *surgery.Graph) (float64, error)
-
-func flops(g *surgery.Graph) (float64, error) {
-	c, err := g.Costs()
-	if err != nil {
-		return 0, err
-	}
-	return float64(c.Total.FLOPs), nil
-}
-
-func parameters(g *surgery.Graph) (float64, error) {
-	c, err := g.Costs()
-	if err != nil {
-		return 0, err
-	}
-	return float64(c.Total.Parameters), nil
-}
-
 // pruned returns the model without the channels of a common ratio, with the number of channels before and after.
 func (c *cutter) pruned(m *onnx.Model, score importance, ratio float64) (*surgery.Graph, error) {
 	g, groups, err := grouped(m)
@@ -198,14 +170,14 @@ func grouped(m *onnx.Model) (*surgery.Graph, *surgery.Groups, error) {
 const searchSteps = 10
 
 // unreachable says that no ratio brings the cost down to the target.
-type unreachable struct{ least float64 }
+type unreachable struct{ least float64 } // in the cost's own unit
 
 func (e *unreachable) Error() string {
-	return fmt.Sprintf("the least that pruning can reach is %.4g of the original", e.least)
+	return fmt.Sprintf("the least that pruning can reach is %.4g", e.least)
 }
 
 // reach finds the smallest ratio whose cost is at most target, in the cost's own unit.
-func (c *cutter) reach(m *onnx.Model, score importance, of cost, target, original float64) (float64, error) {
+func (c *cutter) reach(m *onnx.Model, score importance, of cost, target float64) (float64, error) {
 	low, high := 0, 1<<searchSteps-1 // the ratio 1 leaves nothing
 	at := func(i int) (float64, error) {
 		g, err := c.pruned(m, score, float64(i)/(1<<searchSteps))
@@ -219,7 +191,7 @@ func (c *cutter) reach(m *onnx.Model, score importance, of cost, target, origina
 		return 0, err
 	}
 	if least > target {
-		return 0, &unreachable{least / original}
+		return 0, &unreachable{least}
 	}
 	for low < high {
 		middle := (low + high) / 2

@@ -91,24 +91,17 @@ type row struct {
 func rows(before, after *surgery.Costs) []row {
 	byName := map[string]surgery.NodeCost{}
 	for _, n := range after.Nodes {
-		byName[nodeName(n)] = n
+		byName[n.Name()] = n
 	}
 	var out []row
 	for _, n := range before.Nodes {
 		if n.MACs == 0 {
 			continue
 		}
-		a := byName[nodeName(n)]
-		out = append(out, row{nodeName(n), n.Node.OpType, n, a, [2]int{channels(n), channels(a)}})
+		a := byName[n.Name()]
+		out = append(out, row{n.Name(), n.Node.OpType, n, a, [2]int{channels(n), channels(a)}})
 	}
 	return out
-}
-
-func nodeName(n surgery.NodeCost) string {
-	if n.Node.Name != "" {
-		return n.Node.Name
-	}
-	return n.Node.Output[0]
 }
 
 // channels is the size of the output's axis of channels.
@@ -149,6 +142,9 @@ func (w *work) write(r *result) error {
 	w.job.Value("accuracy", defined(r.accuracyAfter))
 	w.job.Value("accuracy_before", defined(r.accuracyBefore))
 	w.job.Value("used_ratio", r.ratio)
+	if err := w.measureLatency(r); err != nil {
+		return err
+	}
 	return w.page(r, before, after, table, flopsRatio, parametersRatio).WriteFile(w.job.Output("report"))
 }
 
@@ -216,6 +212,10 @@ func (w *work) page(r *result, before, after *surgery.Costs, table []row, flopsR
 			tone = report.Bad
 		}
 		facts = append(facts, report.Fact{Name: "Accuracy", Value: report.Percent(r.accuracyAfter), Note: "was " + report.Percent(r.accuracyBefore), Tone: tone})
+	}
+	if r.latency > 0 {
+		facts = append(facts, report.Fact{Name: "Estimated time", Value: report.Number(r.latency, 3) + "\u00a0ms",
+			Note: fmt.Sprintf("of %s ms, batch %d on %d threads, as the table tells", report.Number(w.estimator.Milliseconds(macsOf(before)), 3), w.estimator.Batch, w.estimator.Threads)})
 	}
 	p.Facts(facts...)
 	p.Section("Layers")

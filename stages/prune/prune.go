@@ -6,13 +6,13 @@ package prune
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"runtime"
 
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
+	"github.com/darkroom-dev/darkroom/infer"
 	"github.com/darkroom-dev/darkroom/learn"
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/onnx/surgery"
@@ -22,13 +22,15 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:     "prune",
-	Version:  1,
+	Version:  2,
 	Computes: true,
 	Seeded:   true,
 	Doc: "Makes a model smaller. Structured pruning removes whole channels, so that the model becomes smaller and faster wherever it runs: channels that must stand or fall " +
 		"together, such as those that a residual connection adds, are removed together. With `sparsity` single weights are set to zero instead: the file compresses better, " +
 		"and with 2:4 GPUs of NVIDIA compute faster.\n\n" +
-		"`ratio` is the share of channels to remove; a block `target` gives the size to reach instead. With `data`, `fine_tune` trains the smaller model, " +
+		"`ratio` is the share of channels to remove; a block `target` gives the size to reach instead: FLOPs, parameters, or the time of a run. The time is told by the table of a `profile` stage, " +
+		"best one with `widths`, so that the same table always leads to the same model; what the model then really takes is measured and reported beside it. Kernels work on 8 or 16 channels at once, and " +
+		"with other numbers a model of half the work can take as long: see `round_to`. With `data`, `fine_tune` trains the smaller model, " +
 		"also between several `steps`. The models are judged on `validation`.\n\n" +
 		"`method` says which channels count least: those with the smallest weights (`l1`, `l2`), with the smallest batch normalization scale (`bn_scale`, which can first train " +
 		"with a penalty that drives scales to zero: network slimming), whose removal changes the loss least (`taylor`), that resemble the others (`geometric_median`), or any (`random`).",
@@ -66,12 +68,14 @@ type prune struct {
 	tune     fineTune
 	tuned    bool // the block fine_tune
 	sense    int
+	compute  stages.Compute
 }
 
 func (p *prune) Declare(s *stages.Schema) {
 	s.In("model", artifact.Model, "The model to prune: of darkroom or exported elsewhere.")
 	s.In("data", artifact.Dataset, "Labelled images to fine-tune with, and for methods that look at data.").OrNone()
 	s.In("validation", artifact.Dataset, "Labelled images to judge the model with, before and after.").OrNone()
+	s.In("latency", artifact.Table, "The table of a `profile` stage of this model, for a target of time.").OrNone()
 	s.Float(&p.ratio, "ratio", 0.3, "Share of the channels to remove, or of the weights to set to zero.").In(0, 1).Below(1)
 	s.Choice(&p.method, "method", "l1", "Which channels count least.", methods...)
 	s.Bool(&p.global, "global", false, "Compare the channels of all layers, each relative to its layer's mean, so that layers lose different shares; else every layer loses the same share.")
@@ -85,6 +89,7 @@ func (p *prune) Declare(s *stages.Schema) {
 	s.Block("target", &p.target, "The size to reach, instead of `ratio`: the smallest ratio that reaches it is searched for.").Present(&p.given)
 	s.Block("fine_tune", &p.tune, "Train the pruned model on `data`.").Present(&p.tuned)
 	s.Int(&p.sense, "sensitivity_images", 500, "Images of `validation` with which the report shows how the accuracy falls when each layer alone is pruned; 0 leaves that out.").In(0, 1_000_000)
+	p.compute.Declare(s)
 	s.Out("model", artifact.Model, "The smaller model.")
 	s.Out("layers", artifact.Table, "Every layer with its channels, parameters and FLOPs before and after, as CSV.")
 	s.Out("report", artifact.Report, "What was removed, what it saves and costs, and how sensitive the layers are.")
@@ -93,22 +98,9 @@ func (p *prune) Declare(s *stages.Schema) {
 	s.Reports("accuracy", stages.Number, "Share of right answers on `validation`; null without it.")
 	s.Reports("accuracy_before", stages.Number, "The same of the original; null without `validation`.")
 	s.Reports("used_ratio", stages.Number, "The ratio that was used: that of the arguments, or the one that reaches the target.")
-}
-
-// target is the block of the size to reach.
-type target struct{ flops, parameters float64 }
-
-func (t *target) Declare(s *stages.Schema) {
-	s.Float(&t.flops, "flops", 0, "FLOPs to keep, as a share of the original's.").In(0, 1).NoDefault()
-	s.Float(&t.parameters, "parameters", 0, "Parameters to keep, as a share of the original's.").In(0, 1).NoDefault()
-}
-
-// Check implements stages.Checker.
-func (t *target) Check() []stages.Problem {
-	if (t.flops > 0) == (t.parameters > 0) {
-		return []stages.Problem{stages.Problemf("", "Target without a number", "Give one of \"flops\" and \"parameters\", the share of the original to keep.")}
-	}
-	return nil
+	s.Reports("latency_estimate", stages.Number, "Milliseconds that a run of the smaller model takes as the table on `latency` tells; null without it.")
+	s.Measures("latency", "ms", "Median time of such a run, measured on this machine after pruning; absent without `latency`.")
+	s.Measures("latency_before", "ms", "The same of the original.")
 }
 
 // methods are the ways to tell which channels count least. Those that only name one declare nothing.
@@ -143,7 +135,7 @@ func (m *taylor) Declare(s *stages.Schema) {
 
 // Check implements stages.Checker.
 func (p *prune) Check() []stages.Problem {
-	var out []stages.Problem
+	out := p.compute.Check()
 	add := func(arg, summary, detail string, args ...any) {
 		out = append(out, stages.Problemf(arg, summary, detail, args...))
 	}
@@ -169,8 +161,14 @@ func (p *prune) CheckInputs(connected map[string]bool) []stages.Problem {
 	need := func(arg, why string) {
 		out = append(out, stages.Problemf(arg, "Input is missing", "%s needs labelled images to train on. Connect \"data\".", why))
 	}
+	switch asked := p.target.latency > 0; {
+	case asked && !connected["latency"]:
+		out = append(out, stages.Problemf("target", "Input is missing", "A target of time is told by a measured table. Connect \"latency\" to the output of a profile stage of this model: latency = profile.NAME.latency."))
+	case connected["latency"] && !asked:
+		out = append(out, stages.Problemf("latency", "Input without effect", "The table is for a target of time, and there is none. Write target { latency = … }, or remove \"latency\"."))
+	}
 	if connected["data"] {
-		return nil
+		return out
 	}
 	if p.tuned {
 		need("fine_tune", "Fine-tuning")
@@ -194,6 +192,7 @@ type work struct {
 	data       *dataset.Dataset // nil: none
 	validation *dataset.Dataset // nil: none
 	cutter     *cutter
+	estimator  *infer.Estimator // nil: no table of latencies
 }
 
 // Run implements stages.Stage.
@@ -201,7 +200,9 @@ func (p *prune) Run(ctx context.Context, job *stages.Job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // as in training: the schedulers fight for the cores otherwise
+	if job.Device.Backend != stages.CUDA { // the compute library has the cores; see the kind train
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	}
 	w := &work{prune: p, ctx: ctx, job: job, cutter: &cutter{global: p.global, round: p.round, least: p.least, ratios: p.ratios, exclude: p.exclude, mixed: p.mixed}}
 	for port, to := range map[string]**dataset.Dataset{"data": &w.data, "validation": &w.validation} {
 		in, ok := job.Input(port)
@@ -221,6 +222,9 @@ func (p *prune) Run(ctx context.Context, job *stages.Job) error {
 		return stages.Problemf("model", "Model cannot be read", "%v.", err)
 	}
 	if err := w.fits(model); err != nil {
+		return err
+	}
+	if err := w.openLatencies(model); err != nil {
 		return err
 	}
 	r := &result{before: model}
@@ -247,6 +251,7 @@ type result struct {
 	ratio                         float64
 	accuracyBefore, accuracyAfter float64 // not a number without validation
 	sensitivity                   []sensitivity
+	latency                       float64 // estimated milliseconds; 0 without a table
 }
 
 // fits checks what can be known before anything is computed.
@@ -310,13 +315,11 @@ func (w *work) removeChannels(r *result) error {
 	if err != nil {
 		return err
 	}
-	of, arg, goal := flops, "flops", w.target.flops
-	if w.target.parameters > 0 {
-		of, arg, goal = parameters, "parameters", w.target.parameters
-	}
-	original, err := of(surgery.Edit(r.before))
-	if err != nil {
-		return stages.Problemf("model", "Model cannot be pruned", "%v.", err)
+	var a *aim
+	if w.given {
+		if a, err = w.aim(r.before); err != nil {
+			return err
+		}
 	}
 	kept := 1.0
 	for step := range w.steps {
@@ -327,12 +330,7 @@ func (w *work) removeChannels(r *result) error {
 		share := float64(step+1) / float64(w.steps)
 		ratio := 1 - math.Pow(1-w.ratio, 1/float64(w.steps)) // of what is left by then
 		if w.given {
-			ratio, err = w.cutter.reach(model, score, of, original*math.Pow(goal, share), original)
-			var far *unreachable
-			if errors.As(err, &far) {
-				return stages.Problemf("target", "Target cannot be reached", "The target keeps %.4g of the original's %s, but with one channel left in each layer that may be pruned it still has %.4g. Raise the target, or exclude fewer layers.", goal, arg, far.least)
-			}
-			if err != nil {
+			if ratio, err = w.reach(a, model, score, share); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,7 @@
 package prune
 
 import (
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/dataset/surfaces"
+	"github.com/darkroom-dev/darkroom/infer"
 	"github.com/darkroom-dev/darkroom/infer/ort"
 	"github.com/darkroom-dev/darkroom/learn/cpu/kernel"
 	"github.com/darkroom-dev/darkroom/onnx"
@@ -184,20 +186,6 @@ func TestImportance(t *testing.T) {
 	}
 }
 
-func TestKept(t *testing.T) {
-	for _, c := range []struct {
-		round, n int
-		ratio    float64
-		want     int
-	}{
-		{1, 16, 0.3, 11}, {1, 16, 0, 16}, {1, 2, 0.99, 1}, {8, 64, 0.3, 48}, {8, 16, 0.9, 8}, {8, 6, 0.5, 3}, {16, 24, 0.1, 16}, {8, 64, 0.32, 48},
-	} {
-		if got := (&cutter{round: c.round}).keep(c.n, c.ratio); got != c.want {
-			t.Errorf("%d channels without a share of %g in multiples of %d: %d stay, want %d", c.n, c.ratio, c.round, got, c.want)
-		}
-	}
-}
-
 // removedOf returns how many channels each group loses.
 func removedOf(list []candidate, cuts []surgery.Cut) map[string]int {
 	out := map[string]int{}
@@ -257,7 +245,7 @@ func TestTargets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ratio, err := c.reach(m, byNorm(1), of, 0.48*whole, whole)
+			ratio, err := c.reach(m, byNorm(1), of, 0.48*whole)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -279,7 +267,7 @@ func TestTargets(t *testing.T) {
 	}
 	c := &cutter{round: 1, exclude: []string{"*"}}
 	whole, _ := flops(surgery.Edit(m))
-	if _, err := c.reach(m, byNorm(1), flops, 0.5*whole, whole); err == nil {
+	if _, err := c.reach(m, byNorm(1), flops, 0.5*whole); err == nil {
 		t.Error("a target was reached though everything is excluded")
 	}
 }
@@ -338,11 +326,22 @@ func TestMasks(t *testing.T) {
 // run executes the kind.
 func run(t *testing.T, args stages.Args) (*stages.Job, map[string]any, error) {
 	t.Helper()
+	return runWith(t, args, nil)
+}
+
+// runWith executes the kind with further inputs, or others.
+func runWith(t *testing.T, args stages.Args, more map[string][]stages.Input) (*stages.Job, map[string]any, error) {
+	t.Helper()
 	needLibrary(t)
 	dir := t.TempDir()
 	in := inputs(t, dir)
+	maps.Copy(in, more)
+	connected := map[string]bool{}
+	for port := range in {
+		connected[port] = true
+	}
 	s := Kind.New()
-	if _, problems := stages.Decode(s, args, map[string]bool{"model": true, "data": true, "validation": true}); stages.HasErrors(problems) {
+	if _, problems := stages.Decode(s, args, connected); stages.HasErrors(problems) {
 		t.Fatal(problems)
 	}
 	r := &said{values: map[string]any{}}
@@ -353,13 +352,14 @@ func run(t *testing.T, args stages.Args) (*stages.Job, map[string]any, error) {
 	return job, r.values, s.Run(t.Context(), job.WithReporter(r))
 }
 
+// said keeps what a stage reports; measurements are under "measured NAME".
 type said struct{ values map[string]any }
 
-func (s *said) Progress(stages.Progress)      {}
-func (s *said) Log(string)                    {}
-func (s *said) Value(name string, v any)      { s.values[name] = v }
-func (s *said) Measure(string, float64)       {}
-func values(pairs map[string]any) stages.Args { return stages.Args{Values: pairs} }
+func (s *said) Progress(stages.Progress)       {}
+func (s *said) Log(string)                     {}
+func (s *said) Value(name string, v any)       { s.values[name] = v }
+func (s *said) Measure(name string, v float64) { s.values["measured "+name] = v }
+func values(pairs map[string]any) stages.Args  { return stages.Args{Values: pairs} }
 
 func TestEveryMethodPrunes(t *testing.T) {
 	for _, m := range methods {
@@ -455,6 +455,120 @@ func TestMistakes(t *testing.T) {
 		{stages.Args{Values: map[string]any{"sparsity": "unstructured"}, Blocks: block("target", map[string]any{"flops": 0.5})}, true, "no target of size"},
 	} {
 		_, problems := stages.Decode(Kind.New(), c.args, map[string]bool{"model": true, "data": c.data})
+		if len(problems) != 1 || !strings.Contains(problems[0].Detail, c.want) {
+			t.Errorf("%v: %v, want %q", c.args, problems, c.want)
+		}
+	}
+}
+
+// latencies writes a table of the fixture's model as if each layer took 10 µs and as much again for each 100,000 multiply-accumulates, and everything else
+// 50 µs, at three widths. ours changes its rows.
+func latencies(t *testing.T, ours func([]infer.Latency) []infer.Latency) []stages.Input {
+	t.Helper()
+	var rows []infer.Latency
+	for _, width := range []float64{1, 0.75, 0.5, 0.25} {
+		g := surgery.Edit(net(t, "resnet8"))
+		if err := g.Narrow(width, 1); err != nil {
+			t.Fatal(err)
+		}
+		c, err := g.Costs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := infer.Latency{Index: -1, Batch: 1, Threads: 1, Width: width, MACs: c.Total.MACs, Runs: 5, Median: 0.05}
+		rest := infer.Latency{Index: 0, Node: "rest", Batch: 1, Threads: 1, Width: width, Runs: 5, Median: 0.05}
+		var layers []infer.Latency
+		for name, macs := range macsOf(c) {
+			l := infer.Latency{Index: 1, Node: name, Layer: name, Batch: 1, Threads: 1, Width: width, MACs: macs, Runs: 5, Median: 0.01 + float64(macs)*1e-7}
+			whole.Median += l.Median
+			layers = append(layers, l)
+		}
+		rows = append(append(rows, whole, rest), layers...)
+	}
+	if ours != nil {
+		rows = ours(rows)
+	}
+	path := filepath.Join(t.TempDir(), "latency.csv")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := infer.WriteLatencies(f, rows); err != nil {
+		t.Fatal(err)
+	}
+	return []stages.Input{{Path: path, Ref: artifact.Ref{Type: artifact.Table}}}
+}
+
+func TestLatencyIsReached(t *testing.T) {
+	target := func(v map[string]any) stages.Args {
+		args := values(map[string]any{"sensitivity_images": 0.0})
+		args.Blocks = []stages.BlockArgs{{Type: "target", Args: values(v)}}
+		return args
+	}
+	table := latencies(t, nil)
+	job, got, err := runWith(t, target(map[string]any{"latency": 0.25}), map[string][]stages.Input{"latency": table})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := onnx.Load(job.Output("model"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := simplified(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := 0.05
+	for _, macs := range macsOf(c) {
+		want += 0.01 + float64(macs)*1e-7
+	}
+	estimate := got["latency_estimate"].(float64)
+	if estimate > 0.25 || estimate < 0.24 || math.Abs(estimate-want) > 0.002 {
+		t.Errorf("the estimate is %g ms; by the rule of the table it is %g, and 0.25 was asked for", estimate, want)
+	}
+	if got["measured latency"].(float64) <= 0 || got["measured latency_before"].(float64) <= 0 {
+		t.Errorf("measured %v", got)
+	}
+	for _, c := range []struct {
+		about string
+		args  map[string]any
+		table []stages.Input
+		want  string
+	}{
+		{"nothing reaches it", map[string]any{"latency": 0.05}, table, "that is the nearest"},
+		{"a batch that was not measured", map[string]any{"latency": 0.25, "batch": 9.0}, table, "no measurement of 9 images on 1 threads"},
+		{"a table of another model", map[string]any{"latency": 0.25}, latencies(t, func(rows []infer.Latency) []infer.Latency {
+			for i := range rows {
+				rows[i].MACs *= 2
+			}
+			return rows
+		}), "does other work than in this model"},
+		{"no table at all", map[string]any{"latency": 0.25}, inputs(t, t.TempDir())["model"], "Connect the output \"latency\" of a profile stage"},
+	} {
+		if _, _, err := runWith(t, target(c.args), map[string][]stages.Input{"latency": c.table}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.about, err, c.want)
+		}
+	}
+	// A time that the model takes already: nothing is removed.
+	if _, got, err := runWith(t, target(map[string]any{"latency": 100.0}), map[string][]stages.Input{"latency": table}); err != nil || got["used_ratio"] != 0.0 || got["flops_ratio"] != 1.0 {
+		t.Errorf("a target above what the model takes: %v, %v", got, err)
+	}
+}
+
+func TestLatencyAndTableBelongTogether(t *testing.T) {
+	block := stages.Args{Blocks: []stages.BlockArgs{{Type: "target", Args: values(map[string]any{"latency": 2.0})}}}
+	for _, c := range []struct {
+		args      stages.Args
+		connected bool
+		want      string
+	}{
+		{block, false, "Connect \"latency\""},
+		{stages.Args{}, true, "there is none"},
+		{stages.Args{Blocks: []stages.BlockArgs{{Type: "target", Args: values(map[string]any{"latency": 2.0, "flops": 0.5})}}}, true, "Here are 2"},
+		{stages.Args{Blocks: []stages.BlockArgs{{Type: "target", Args: values(map[string]any{"flops": 0.5, "batch": 8.0})}}}, false, "of which run"},
+	} {
+		_, problems := stages.Decode(Kind.New(), c.args, map[string]bool{"model": true, "latency": c.connected})
 		if len(problems) != 1 || !strings.Contains(problems[0].Detail, c.want) {
 			t.Errorf("%v: %v, want %q", c.args, problems, c.want)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/infer"
 	"github.com/darkroom-dev/darkroom/learn"
-	"github.com/darkroom-dev/darkroom/learn/cpu"
+	devices "github.com/darkroom-dev/darkroom/learn/device"
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/stages"
 )
@@ -52,7 +52,7 @@ func (w *work) fineTune(m *onnx.Model, name string, masks map[string]mask) (*onn
 
 // train trains a model with checkpoints in a folder of that name.
 func (w *work) train(m *onnx.Model, name string, t fineTune, o learn.Objective, masks map[string]mask) (*onnx.Model, error) {
-	backend, err := cpu.New(cpu.Options{Threads: max(w.job.Device.Threads, 1)})
+	backend, err := devices.Open(devices.Class{Backend: w.job.Device.Backend, Precision: w.job.Device.Precision, Threads: w.job.Device.Threads})
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func masksOf(masks map[string]mask) map[string][]bool {
 
 // gradients returns the sums of the gradients of the loss over the first images of the data.
 func (w *work) gradients(m *onnx.Model, images int) (map[string][]float32, error) {
-	backend, err := cpu.New(cpu.Options{Threads: max(w.job.Device.Threads, 1)})
+	backend, err := devices.Open(devices.Class{Backend: w.job.Device.Backend, Precision: w.job.Device.Precision, Threads: w.job.Device.Threads})
 	if err != nil {
 		return nil, err
 	}
@@ -140,14 +140,28 @@ func (w *work) accuracy(m *onnx.Model, limit int) (float64, error) {
 	if w.validation == nil {
 		return math.NaN(), nil
 	}
-	path := filepath.Join(w.job.ScratchDir, "judged.onnx")
-	if err := os.MkdirAll(w.job.ScratchDir, 0o777); err != nil {
-		return 0, err
-	}
-	if err := m.Save(path); err != nil {
+	path, err := w.saved(m)
+	if err != nil {
 		return 0, err
 	}
 	return answer(w.ctx, path, max(w.job.Device.Threads, 1), w.validation, limit)
+}
+
+// saved writes a model to judge or to time, over the last one.
+func (w *work) saved(m *onnx.Model) (string, error) {
+	if err := os.MkdirAll(w.job.ScratchDir, 0o777); err != nil {
+		return "", fmt.Errorf("making the scratch folder: %w", err)
+	}
+	path := filepath.Join(w.job.ScratchDir, "judged.onnx")
+	return path, m.Save(path)
+}
+
+// images is a connected dataset, for the size of its images; nil: none.
+func (w *work) images() *dataset.Dataset {
+	if w.validation != nil {
+		return w.validation
+	}
+	return w.data
 }
 
 func answer(ctx context.Context, path string, threads int, d *dataset.Dataset, limit int) (float64, error) {
