@@ -161,11 +161,11 @@ func (p *prune) CheckInputs(connected map[string]bool) []stages.Problem {
 	need := func(arg, why string) {
 		out = append(out, stages.Problemf(arg, "Input is missing", "%s needs labelled images to train on. Connect \"data\".", why))
 	}
-	switch asked := p.target.latency > 0; {
+	switch asked := p.target.timed(); {
 	case asked && !connected["latency"]:
 		out = append(out, stages.Problemf("target", "Input is missing", "A target of time is told by a measured table. Connect \"latency\" to the output of a profile stage of this model: latency = profile.NAME.latency."))
 	case connected["latency"] && !asked:
-		out = append(out, stages.Problemf("latency", "Input without effect", "The table is for a target of time, and there is none. Write target { latency = … }, or remove \"latency\"."))
+		out = append(out, stages.Problemf("latency", "Input without effect", "The table is for a target of time, and there is none. Write target { latency_ratio = … }, or remove \"latency\"."))
 	}
 	if connected["data"] {
 		return out

@@ -523,6 +523,11 @@ func TestLatencyIsReached(t *testing.T) {
 	for _, macs := range macsOf(c) {
 		want += 0.01 + float64(macs)*1e-7
 	}
+	whole, err := simplified(net(t, "resnet8"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	latencyOfAll := 0.05 + 0.01*float64(len(macsOf(whole))) + float64(whole.Total.MACs)*1e-7
 	estimate := got["latency_estimate"].(float64)
 	if estimate > 0.25 || estimate < 0.24 || math.Abs(estimate-want) > 0.002 {
 		t.Errorf("the estimate is %g ms; by the rule of the table it is %g, and 0.25 was asked for", estimate, want)
@@ -550,6 +555,9 @@ func TestLatencyIsReached(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.about, err, c.want)
 		}
 	}
+	if _, got, err := runWith(t, target(map[string]any{"latency_ratio": 0.6}), map[string][]stages.Input{"latency": table}); err != nil || math.Abs(got["latency_estimate"].(float64)/latencyOfAll-0.59) > 0.02 {
+		t.Errorf("a share of the time: %v, %v", got["latency_estimate"], err)
+	}
 	// A time that the model takes already: nothing is removed.
 	if _, got, err := runWith(t, target(map[string]any{"latency": 100.0}), map[string][]stages.Input{"latency": table}); err != nil || got["used_ratio"] != 0.0 || got["flops_ratio"] != 1.0 {
 		t.Errorf("a target above what the model takes: %v, %v", got, err)
@@ -566,7 +574,7 @@ func TestLatencyAndTableBelongTogether(t *testing.T) {
 		{block, false, "Connect \"latency\""},
 		{stages.Args{}, true, "there is none"},
 		{stages.Args{Blocks: []stages.BlockArgs{{Type: "target", Args: values(map[string]any{"latency": 2.0, "flops": 0.5})}}}, true, "Here are 2"},
-		{stages.Args{Blocks: []stages.BlockArgs{{Type: "target", Args: values(map[string]any{"flops": 0.5, "batch": 8.0})}}}, false, "of which run"},
+		{stages.Args{Blocks: []stages.BlockArgs{{Type: "target", Args: values(map[string]any{"flops": 0.5, "batch": 8.0})}}}, false, "which run is timed"},
 	} {
 		_, problems := stages.Decode(Kind.New(), c.args, map[string]bool{"model": true, "latency": c.connected})
 		if len(problems) != 1 || !strings.Contains(problems[0].Detail, c.want) {

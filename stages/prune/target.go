@@ -15,31 +15,36 @@ import (
 // target is the block of the size to reach.
 type target struct {
 	flops, parameters float64
-	latency           float64
+	latency           float64 // milliseconds
+	latencyRatio      float64
 	batch, threads    int
 }
+
+// timed reports whether the target is the time of a run.
+func (t *target) timed() bool { return t.latency > 0 || t.latencyRatio > 0 }
 
 func (t *target) Declare(s *stages.Schema) {
 	s.Float(&t.flops, "flops", 0, "FLOPs to keep, as a share of the original's.").In(0, 1).NoDefault()
 	s.Float(&t.parameters, "parameters", 0, "Parameters to keep, as a share of the original's.").In(0, 1).NoDefault()
 	s.Float(&t.latency, "latency", 0, "Time that a run may take, as the table on the input `latency` tells it. Give the stages the same `round_to`.").Min(0).InUnit("milliseconds").NoDefault()
-	s.Int(&t.batch, "batch", 0, "With `latency`: images a run; without it that of the table's first measurement.").In(1, 4096).NoDefault()
-	s.Int(&t.threads, "thread_count", 0, "With `latency`: threads of the compute library, likewise.").In(1, 256).NoDefault()
+	s.Float(&t.latencyRatio, "latency_ratio", 0, "The same as a share of what the original takes.").In(0, 1).NoDefault()
+	s.Int(&t.batch, "batch", 0, "With a time: images a run; without it that of the table's first measurement.").In(1, 4096).NoDefault()
+	s.Int(&t.threads, "thread_count", 0, "With a time: threads of the compute library, likewise.").In(1, 256).NoDefault()
 }
 
 // Check implements stages.Checker.
 func (t *target) Check() []stages.Problem {
 	given := 0
-	for _, v := range []float64{t.flops, t.parameters, t.latency} {
+	for _, v := range []float64{t.flops, t.parameters, t.latency, t.latencyRatio} {
 		if v > 0 {
 			given++
 		}
 	}
 	if given != 1 {
-		return []stages.Problem{stages.Problemf("", "Target without a number", "Give one of \"flops\" and \"parameters\", the share of the original to keep, or \"latency\", the time that a run may take. Here are %d of them.", given)}
+		return []stages.Problem{stages.Problemf("", "Target without a number", "Give one of \"flops\" and \"parameters\", the share of the original to keep, or of \"latency\" and \"latency_ratio\", the time that a run may take. Here are %d of them.", given)}
 	}
-	if t.latency == 0 && (t.batch > 0 || t.threads > 0) {
-		return []stages.Problem{stages.Problemf("batch", "Argument without effect", "\"batch\" and \"thread_count\" say of which run \"latency\" is the time, and this target has none.")}
+	if !t.timed() && (t.batch > 0 || t.threads > 0) {
+		return []stages.Problem{stages.Problemf("batch", "Argument without effect", "\"batch\" and \"thread_count\" say which run is timed, and this target has none.")}
 	}
 	return nil
 }
@@ -75,8 +80,8 @@ func (w *work) aim(m *onnx.Model) (*aim, error) {
 	a := &aim{of: flops}
 	name, share := "FLOPs", w.target.flops
 	switch {
-	case w.target.latency > 0:
-		a.of = w.latencyOf
+	case w.target.timed():
+		a.of, share = w.latencyOf, w.target.latencyRatio
 	case w.target.parameters > 0:
 		a.of, name, share = parameters, "parameters", w.target.parameters
 	}
@@ -92,11 +97,13 @@ func (w *work) aim(m *onnx.Model) (*aim, error) {
 	a.least = func(v float64) string {
 		return fmt.Sprintf("The target keeps %.4g of the original's %s, but with as few channels left as may be in each layer that may be pruned it still has %.4g.", share, name, v/a.original)
 	}
-	if w.target.latency > 0 {
-		a.goal = min(w.target.latency, a.original)
+	if w.target.timed() {
+		if w.target.latency > 0 {
+			a.goal = min(w.target.latency, a.original)
+		}
 		a.least = func(v float64) string {
 			return fmt.Sprintf("A run of %d images on %d threads is to take %.4g ms and takes %.4g ms now, but with as few channels left as may be in each layer that may be pruned it still takes %.4g ms, as the table tells: that is the nearest.",
-				w.estimator.Batch, w.estimator.Threads, w.target.latency, a.original, v)
+				w.estimator.Batch, w.estimator.Threads, a.goal, a.original, v)
 		}
 	}
 	return a, nil
@@ -191,8 +198,8 @@ func (w *work) measureLatency(r *result) error {
 		w.job.Measure(m.name, took[m.name])
 	}
 	w.job.Logf("a run of %d images on %d threads: estimated %.3f ms, measured %.3f ms, before %.3f ms", w.estimator.Batch, w.estimator.Threads, r.latency, took["latency"], took["latency_before"])
-	if w.target.latency > 0 && took["latency"] > w.target.latency {
-		w.job.Logf("Warning: the measured time is above the target of %.4g ms. The machine was busier than when the table was made, or the table lacks widths near this one", w.target.latency)
+	if w.target.latency > 0 && took["latency"] > w.target.latency || w.target.latencyRatio > 0 && took["latency"] > w.target.latencyRatio*took["latency_before"] {
+		w.job.Logf("Warning: the measured time is above the target. The machine was busier than when the table was made, or the table lacks widths near this one")
 	}
 	return nil
 }
