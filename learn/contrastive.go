@@ -95,43 +95,47 @@ func (o SimSiam) Build(s *Step) (Terms, error) {
 	p, z := s.Outputs[o.Prediction], s.Outputs[o.Projection] // (D, N)
 	target := unitColumns(graph.StopGradient(z))
 	loss := cosineLoss(p, swapHalves(target))
-	n := float64(s.Batch)
-	mean := graph.MulScalar(graph.ReduceAndKeep(target, graph.ReduceSum, 1), 1/n)
-	away := graph.Sub(target, mean)
-	variance := graph.MulScalar(graph.ReduceAndKeep(graph.Mul(away, away), graph.ReduceSum, 1), 1/n) // (D, 1)
-	d := float64(z.Shape().Dimensions[0])
-	spread := graph.MulScalar(graph.ReduceAllSum(graph.Sqrt(graph.AddScalar(variance, normFloor))), n/math.Sqrt(d))
-	return Terms{Loss: loss, Outputs: map[string]*graph.Node{o.Prediction: Differentiate(loss, p)[0]}, Metrics: []Metric{{"spread", spread}}}, nil
+	return Terms{Loss: loss, Outputs: map[string]*graph.Node{o.Prediction: Differentiate(loss, p)[0]}, Metrics: []Metric{spread(target)}}, nil
 }
 
-// TargetInput is what BYOL takes with each batch.
-const TargetInput = "target"
-
-// BYOL is the loss of Grill et al. 2020, "Bootstrap Your Own Latent", for predictions (N, D) whose batch brings the target network's projections of the
-// same views, in the order of the images, as the input "target": each is compared with that of the other view, rows i and i+N/2.
+// BYOL is the loss of Grill et al. 2020, "Bootstrap Your Own Latent": the prediction from one view is to point where the target network projects the other view. The target's
+// weights are an average of those that are trained. Rows i and i+N/2 are two views of one image.
 type BYOL struct {
-	Prediction string
-	Width      int // D
+	Projection, Prediction string // values of the model's graph, (N, D)
 }
 
 // Identity implements Objective.
-func (o BYOL) Identity() string { return fmt.Sprintf("byol %q %d", o.Prediction, o.Width) }
+func (o BYOL) Identity() string { return fmt.Sprintf("byol %q %q", o.Projection, o.Prediction) }
 
 // Outputs implements Objective.
 func (o BYOL) Outputs() []string { return []string{o.Prediction} }
 
 // Inputs implements Objective.
-func (o BYOL) Inputs() []Input {
-	return []Input{{Name: TargetInput, Type: dtypes.Float32, Dims: []int{o.Width}}}
-}
+func (o BYOL) Inputs() []Input { return nil }
 
-// Build implements Objective.
+// Targets implements Targeted.
+func (o BYOL) Targets() []string { return []string{o.Projection} }
+
+// Build implements Objective. Its metric is that of SimSiam, of the target's projections.
 func (o BYOL) Build(s *Step) (Terms, error) {
 	if s.Batch < 2 || s.Batch%2 != 0 {
 		return Terms{}, fmt.Errorf("a batch of %d images does not hold two views of each", s.Batch)
 	}
-	loss := graph.AddScalar(graph.MulScalar(cosineLoss(s.Output, swapHalves(unitColumns(s.Inputs[TargetInput]))), 2), 2)
-	return Terms{Loss: loss, Output: Differentiate(loss, s.Output)[0]}, nil
+	target := unitColumns(s.Targets[o.Projection])
+	loss := graph.AddScalar(graph.MulScalar(cosineLoss(s.Output, swapHalves(target)), 2), 2)
+	return Terms{Loss: loss, Output: Differentiate(loss, s.Output)[0], Metrics: []Metric{spread(target)}}, nil
+}
+
+// SpreadMetric is how far unit vectors are spread out.
+const SpreadMetric = "spread"
+
+// spread is the mean deviation of the entries of unit vectors (D, N), times √D, for each of them.
+func spread(unit *graph.Node) Metric {
+	d, n := float64(unit.Shape().Dimensions[0]), float64(unit.Shape().Dimensions[1])
+	mean := graph.MulScalar(graph.ReduceAndKeep(unit, graph.ReduceSum, 1), 1/n)
+	away := graph.Sub(unit, mean)
+	variance := graph.MulScalar(graph.ReduceAndKeep(graph.Mul(away, away), graph.ReduceSum, 1), 1/n) // (D, 1)
+	return Metric{SpreadMetric, graph.MulScalar(graph.ReduceAllSum(graph.Sqrt(graph.AddScalar(variance, normFloor))), n/math.Sqrt(d))}
 }
 
 // cosineLoss is the mean over the columns of minus the cosine of p and a unit vector, both (D, N).

@@ -113,7 +113,7 @@ func TestContrastiveObjectives(t *testing.T) {
 		}{
 			{"NT-Xent", NTXent{"z", c.Temperature}, "z", c.Loss, c.Gradient},
 			{"SimSiam", SimSiam{"z", "p"}, "p", c.SimSiam, c.SimSiamGradient},
-			{"BYOL", BYOL{"p", c.D}, "p", c.BYOL, c.BYOLGradient},
+			{"BYOL", BYOL{"z", "p"}, "p", c.BYOL, c.BYOLGradient},
 		} {
 			loss, gradient := build64(t, goDevice, o.o, o.of, c)
 			near(t, o.name+": loss in float64", []float64{loss}, []float64{o.loss}, 1e-10)
@@ -129,7 +129,7 @@ func TestContrastiveObjectives(t *testing.T) {
 func objectiveGraph(t *testing.T, o Objective, of string, c contrastiveCase) func(z, p *graph.Node) []*graph.Node {
 	return func(z, p *graph.Node) []*graph.Node {
 		s := &Step{Graph: z.Graph(), Batch: c.N, Outputs: map[string]*graph.Node{"z": graph.Reshape(z, c.D, c.N), "p": graph.Reshape(p, c.D, c.N)}}
-		s.Inputs = map[string]*graph.Node{TargetInput: s.Outputs["z"]}
+		s.Targets = map[string]*graph.Node{"z": s.Outputs["z"]}
 		terms, err := buildTerms(o, s, o.Outputs())
 		if err != nil {
 			t.Fatal(err)
@@ -202,9 +202,123 @@ func TestBatchesWithoutPairsAreRefused(t *testing.T) {
 			t.Errorf("NT-Xent took a batch of %d views", n)
 		}
 	}
-	for _, o := range []Objective{SimSiam{"z", "p"}, BYOL{"p", 4}} {
+	for _, o := range []Objective{SimSiam{"z", "p"}, BYOL{"z", "p"}} {
 		if _, err := o.Build(&Step{Batch: 3}); err == nil {
 			t.Errorf("%s took a batch of 3", o.Identity())
 		}
 	}
+}
+
+// The target network of BYOL is the average of the online weights before the step, its decay rises as in the paper, and the online weights are given.
+func TestTargetNetwork(t *testing.T) {
+	needLibrary(t)
+	b := onnx.NewBuilder("online", 3, 4, 4)
+	x := b.Node("Flatten", "flat", []string{onnx.InputName})
+	x = b.Node("Gemm", "z", []string{x, b.Tensor("z.w", []int{48, 6}, noise(288, 0.4, 0.5)), b.Tensor("z.b", []int{6}, noise(6, 0.1, 0.5))})
+	b.Node("Gemm", onnx.OutputName, []string{b.Node("Tanh", "tanh", []string{x}), b.Tensor("p.w", []int{6, 6}, noise(36, 0.2, 0.5))})
+	model, err := b.Model(6, onnx.Meta{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend, err := cpu.New(cpu.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backend.Finalize()
+	o := MachineOptions{Backend: backend, Model: model, Channels: 3, Height: 4, Width: 4, Batch: 8, Objective: BYOL{"z", onnx.OutputName},
+		Average: Average{Decay: 0.9, Steps: 3, Apart: true}}
+	m, err := NewMachine(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	weights := func() map[string][]float32 {
+		out := map[string][]float32{}
+		for _, name := range m.Parameters() {
+			if out[name], err = m.Weight(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return out
+	}
+	target := weights()
+	for step, decay := range []float64{0.9, 1 - 0.1*(math.Cos(math.Pi/3)+1)/2, 1 - 0.1*(math.Cos(2*math.Pi/3)+1)/2} {
+		batch := &Batch{Images: noise(3*4*4*8, 0.3, float64(1+step)), Indexes: make([]int, 8)}
+		online, err := m.Values(batch, true, onnx.OutputName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := byolByHand(online[onnx.OutputName], project(t, o, batch, target), 8)
+		out, err := m.Step(batch, 0.5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near(t, "loss", []float64{out.Loss}, []float64{want}, 1e-5)
+		for name, now := range weights() {
+			for i, v := range now {
+				target[name][i] = float32(decay*float64(target[name][i]) + (1-decay)*float64(v))
+			}
+			average, err := floats(m.state[m.index[slotKey{averageSlot, name, 0}]])
+			if err != nil {
+				t.Fatal(err)
+			}
+			near(t, "the target's "+name, wide(average), wide(target[name]), 1e-6)
+		}
+	}
+	s, err := m.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	trained, err := m.Trained(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, now := range weights() {
+		tensor, _ := trained.Tensor(name)
+		near(t, "the given "+name, wide(tensor.Data), wide(now), 0)
+	}
+	o.Average.Apart = false
+	other, err := NewMachine(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := other.Step(&Batch{Images: noise(3*4*4*8, 0.3, 1), Indexes: make([]int, 8)}, 0.5); err == nil {
+		t.Error("an objective with a target was trained without one")
+	}
+}
+
+// project returns z, (N, D), of the network with other weights.
+func project(t *testing.T, o MachineOptions, batch *Batch, weights map[string][]float32) []float32 {
+	t.Helper()
+	o.Objective, o.Average = nil, Average{}
+	m, err := NewMachine(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for name, w := range weights {
+		if err := m.SetWeight(name, w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	values, err := m.Values(batch, true, "z")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return values["z"]
+}
+
+// byolByHand is the mean of 2 - 2·cos between predictions and the other view's targets, both (n, D).
+func byolByHand(p, z []float32, n int) float64 {
+	d, total := len(p)/n, 0.0
+	for i := range n {
+		a, b := wide(p[i*d:(i+1)*d]), wide(z[(i+n/2)%n*d:][:d])
+		dot, aa, bb := 0.0, 0.0, 0.0
+		for k := range d {
+			dot, aa, bb = dot+a[k]*b[k], aa+a[k]*a[k], bb+b[k]*b[k]
+		}
+		total += 2 - 2*dot/math.Sqrt(aa*bb)
+	}
+	return total / float64(n)
 }

@@ -51,7 +51,7 @@ type MachineOptions struct {
 	Optimizer Optimizer // nil: plain SGD
 	// Clip bounds the gradient of a batch before the optimizer has it.
 	Clip Clip
-	// Average is kept of the weights and statistics, for applying the model and for Trained.
+	// Average is kept of the weights and statistics, for applying the model and for Trained, or for the objective where it is apart.
 	Average Average
 	// Scales multiply the learning rate of parameters by name; 1 where there is none.
 	Scales map[string]float64
@@ -77,14 +77,25 @@ type Average struct {
 	Decay float64 // 0 < d < 1; 0: none is kept
 	// Rising says that the decay of step t, counted from 1, is at most (1+t)/(10+t), so that a short training is not an average of its start.
 	Rising bool
+	// Steps, when it is above 0, is how many steps the training has, over which the decay rises from Decay to 1 along half a cosine: that of step t, counted
+	// from 1, is 1-(1-Decay)·(cos(π(t-1)/Steps)+1)/2 (Grill et al. 2020).
+	Steps int
+	// Apart says that the average is the target network of an objective alone (Targeted): the weights themselves are judged and given.
+	Apart bool
 }
 
 func (a Average) at(t int) float64 {
+	if a.Steps > 0 {
+		return 1 - (1-a.Decay)*(math.Cos(math.Pi*float64(t-1)/float64(a.Steps))+1)/2
+	}
 	if a.Rising {
 		return math.Min(a.Decay, (1+float64(t))/(10+float64(t)))
 	}
 	return a.Decay
 }
+
+// given reports whether the model is applied and given with the average.
+func (a Average) given() bool { return a.Decay > 0 && !a.Apart }
 
 type slotKind int
 
@@ -550,7 +561,7 @@ func (m *Machine) Restore(s Snapshot) error {
 func (m *Machine) Trained(s Snapshot) (*onnx.Model, error) {
 	c := m.o.Model.Clone()
 	for i, slot := range m.slots[:m.kept] {
-		if slot.kind == momentSlot || slot.kind == scaleSlot || slot.kind != averageSlot && m.o.Average.Decay > 0 {
+		if slot.kind == momentSlot || slot.kind == scaleSlot || (slot.kind == averageSlot) != m.o.Average.given() {
 			continue
 		}
 		if err := c.SetTensor(slot.name, s.tensors[i]); err != nil {

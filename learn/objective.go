@@ -33,6 +33,14 @@ type Whole interface {
 	Over(values map[string][]float32, n int) (loss float64, gradients map[string][]float32, metrics map[string]float64, err error)
 }
 
+// Targeted is an objective that compares with what the network gives whose weights are the average of those that are trained (MachineOptions.Average, which must be
+// apart), for the same batch: Step.Targets.
+type Targeted interface {
+	Objective
+	// Targets are values of the model's graph, by their names in the ONNX file.
+	Targets() []string
+}
+
 // The inputs that a batch of a labelled dataset brings.
 const (
 	LabelsInput  = "labels"  // int32, (N): the class
@@ -66,6 +74,7 @@ type Step struct {
 	Outputs map[string]*graph.Node
 	Output  *graph.Node            // the first of them
 	Inputs  map[string]*graph.Node // (…, N), by name
+	Targets map[string]*graph.Node // of a Targeted objective, like Outputs
 	// Parameters are the trained weights by name, as ONNX stores them; those that are frozen are not among them.
 	Parameters map[string]*graph.Node
 }

@@ -144,7 +144,7 @@ func (a *assembly) lower(training bool) (*lowering, *graph.Node, error) {
 	}
 	weights := map[string]*graph.Node{}
 	kinds := []slotKind{parameterSlot, statisticSlot}
-	if !training && o.Average.Decay > 0 {
+	if !training && o.Average.given() {
 		kinds = []slotKind{averageSlot, averageSlot}
 	}
 	for _, p := range a.m.plan.parameters {
@@ -189,6 +189,9 @@ func (a *assembly) gradient() (map[string]*graph.Node, *lowering, error) {
 	for _, p := range m.trained() {
 		s.Parameters[p.name] = l.values[p.name].node
 	}
+	if s.Targets, err = a.targets(); err != nil {
+		return nil, nil, err
+	}
 	t, err := buildTerms(m.o.Objective, s, m.names)
 	if err != nil {
 		return nil, nil, err
@@ -207,6 +210,40 @@ func (a *assembly) gradient() (map[string]*graph.Node, *lowering, error) {
 		gradients[name] = g
 	}
 	return gradients, l, nil
+}
+
+// targets applies the network with the averaged weights to the batch, for an objective that asks for it. Normalisations are by the batch; nothing is dropped, nothing is
+// differentiated, and no running statistic moves.
+func (a *assembly) targets() (map[string]*graph.Node, error) {
+	m := a.m
+	o, ok := m.o.Objective.(Targeted)
+	if !ok {
+		return nil, nil
+	}
+	if m.o.Average.Decay <= 0 || !m.o.Average.Apart {
+		return nil, fmt.Errorf("the objective compares with an average of the weights, and none is kept for it")
+	}
+	images, err := a.feed(imagesFeed, shapes.Make(dtypes.Float32, m.o.Channels, m.o.Height, m.o.Width, m.microBatch()))
+	if err != nil {
+		return nil, err
+	}
+	weights := map[string]*graph.Node{}
+	for _, w := range slices.Concat(m.plan.parameters, m.plan.statistics) {
+		weights[w.name] = a.read(slotKey{averageSlot, w.name, 0})
+	}
+	plain := *m.plan
+	plain.drop = Drop{}
+	l, _, err := lower(m.o.Model, images, weights, &plain, true)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]*graph.Node{}
+	for _, name := range o.Targets() {
+		if out[name], err = l.value(name); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // input returns an input of the objective as the computation has it, with the batch last.

@@ -30,7 +30,7 @@ var Kind = &stages.Kind{
 	Computes: true,
 	Seeded:   true,
 	Doc: "Trains a backbone on images without labels: two augmented views of each image are to be recognised as one. `simclr` tells them from the other images of the batch " +
-		"(Chen et al. 2020), so that large batches help; with `accumulate` a batch may be larger than what fits into memory. `simsiam` (Chen and He 2021) needs no other images.\n\n" +
+		"(Chen et al. 2020), so that large batches help; with `accumulate` a batch may be larger than what fits into memory. `simsiam` (Chen and He 2021) needs no other images, and neither does `byol` (Grill et al. 2020), which learns to predict the projections of a target network, whose weights follow those that are trained.\n\n" +
 		"`model` is the backbone without the projection, for the input `init` of `train`, which takes over every weight of the same name. The policy of the dataset is not applied: the " +
 		"views have a policy of their own, the one that the methods were published with.\n\n" +
 		"With a labelled `probe` the representation is judged, before and after: by its nearest neighbours and by a linear classifier.",
@@ -51,6 +51,7 @@ var Kind = &stages.Kind{
 const (
 	simCLR  = "simclr"
 	simSiam = "simsiam"
+	byol    = "byol"
 )
 
 type pretrain struct {
@@ -60,6 +61,7 @@ type pretrain struct {
 	temperature float64
 	projection  []int
 	prediction  []int
+	decay       float64
 	mean, std   []float64
 	views       views
 	neighbours  int
@@ -73,10 +75,11 @@ func (p *pretrain) Declare(s *stages.Schema) {
 	s.In("probe", artifact.Dataset, "Labelled images that the representation is judged with.").OrNone()
 	s.In("test", artifact.Dataset, "Labelled images that the linear probe and the neighbours are told right on; without it those of `probe`, each by the others, and for the linear probe a fifth of them.").OrNone()
 	s.String(&p.model, "model", "", "An architecture of the zoo, with fresh weights, or a model whose backbone is trained on.").Required().OneOf(zoo.Names()...).OrInput(artifact.Model)
-	s.String(&p.method, "method", simCLR, "What is made small.").OneOf(simCLR, simSiam)
+	s.String(&p.method, "method", simCLR, "What is made small.").OneOf(simCLR, simSiam, byol)
 	s.Float(&p.temperature, "temperature", 0.5, "Of the similarities of `simclr`: lower tells near images apart more sharply.").Above(0).In(0, 100)
 	s.Ints(&p.projection, "projection", []int{512, 128}, "Widths of the dense layers behind the backbone, whose result the loss compares; they are dropped afterwards.").NonEmpty().In(1, 65536)
-	s.Ints(&p.prediction, "prediction", []int{64}, "Widths of the hidden layers of the predictor of `simsiam`; its last one is as wide as the projection.").In(1, 65536)
+	s.Ints(&p.prediction, "prediction", []int{64}, "Widths of the hidden layers of the predictor of `simsiam` and `byol`; its last one is as wide as the projection.").In(1, 65536)
+	s.Float(&p.decay, "target_decay", 0.99, "How much of the target network's weights stays in the first step of `byol`; it rises to 1 along half a cosine over the training.").Above(0).Below(1)
 	p.DeclareRecipe(s)
 	s.Block("views", &p.views, "How a view differs from its image. The defaults are the published policy.")
 	s.Floats(&p.mean, "mean", nil, "Per channel, of pixels 0 to 1: subtracted inside a model of the zoo. Without it, measured on the images.").In(-1000, 1000)
@@ -140,6 +143,9 @@ func (p *pretrain) Check() []stages.Problem {
 	}
 	if p.method == simCLR && p.Batch < 2 {
 		out = append(out, stages.Problemf("batch", "Batch without negatives", "With one image in a batch there is no other image to tell its views from. Use at least 2; hundreds are better."))
+	}
+	if p.method == byol && p.Averages() {
+		out = append(out, stages.Problemf("ema", "Arguments that exclude each other", "\"byol\" keeps an average of the weights as its target network. Remove the block \"ema\"."))
 	}
 	return out
 }
@@ -277,7 +283,7 @@ func (w *work) backbone() (*onnx.Model, error) {
 func (w *work) config(backbone *onnx.Model) (*learn.Config, error) {
 	job := w.job
 	var predictor []int
-	if w.method == simSiam {
+	if w.method != simCLR {
 		predictor = append(slices.Clone(w.prediction), w.projection[len(w.projection)-1])
 	}
 	model, projection, prediction, err := zoo.Projected(backbone, w.projection, predictor, job.Seed)
@@ -298,9 +304,13 @@ func (w *work) config(backbone *onnx.Model) (*learn.Config, error) {
 	if c.Source, err = learn.ViewSource(w.data, policy, w.Batch, job.Seed, c.Workers); err != nil {
 		return nil, stages.Problemf("batch", "Images cannot be read", "%v.", err)
 	}
-	if w.method == simSiam {
+	switch w.method {
+	case simSiam:
 		c.Objective = learn.SimSiam{Projection: projection, Prediction: prediction}
-	} else {
+	case byol:
+		c.Objective = learn.BYOL{Projection: projection, Prediction: prediction}
+		c.Average = learn.Average{Decay: w.decay, Steps: c.Epochs * c.Source.Batches(), Apart: true}
+	default:
 		c.Objective = learn.NTXent{Projection: projection, Temperature: w.temperature}
 	}
 	if w.probe != nil {

@@ -75,6 +75,13 @@ func TestConformance(t *testing.T) {
 		Args: args(map[string]any{"model": "resnet8", "epochs": 2.0, "batch": 12.0, "projection": []any{16.0, 8.0}, "neighbours": 5.0})})
 }
 
+// The target network of byol is in the checkpoints too.
+func TestKilledBYOL(t *testing.T) {
+	needLibrary(t)
+	stagetest.Killed(t, stagetest.Fixture{Kind: Kind, Seed: 3, Device: device, Inputs: inputs,
+		Args: args(map[string]any{"method": "byol", "model": "resnet8", "epochs": 5.0, "batch": 12.0, "projection": []any{16.0, 8.0}, "prediction": []any{16.0}, "target_decay": 0.9, "neighbours": 5.0})}, 4)
+}
+
 func TestKilledRuns(t *testing.T) {
 	needLibrary(t)
 	stagetest.Killed(t, stagetest.Fixture{Kind: Kind, Seed: 3, Device: device, Inputs: inputs,
@@ -140,6 +147,7 @@ func TestItLearnsWithoutLabels(t *testing.T) {
 func TestOtherMethods(t *testing.T) {
 	for _, c := range []map[string]any{
 		{"method": "simsiam", "projection": []any{32.0, 32.0}, "prediction": []any{8.0}},
+		{"method": "byol", "projection": []any{32.0, 16.0}, "prediction": []any{32.0}},
 		{"accumulate": 3.0},
 	} {
 		c["model"], c["epochs"], c["batch"] = "resnet8", 1.0, 12.0

@@ -77,15 +77,15 @@ func (w *work) plots(r *result) []report.LinePlot {
 		if e.Validation != nil {
 			knn = append(knn, e.Validation.Accuracy)
 		}
-		if w.method == simSiam {
-			metric, name = append(metric, e.TrainMetrics["spread"]), "spread of the projections (0: all images collapsed)"
+		if w.method != simCLR {
+			metric, name = append(metric, e.TrainMetrics[learn.SpreadMetric]), "spread of the projections (0: all images collapsed)"
 		} else {
 			metric = append(metric, e.TrainAccuracy)
 		}
 	}
 	x := report.Axis{Name: "epoch"}
 	plots := []report.LinePlot{{Title: "Loss", X: x, Y: report.Axis{Name: "loss"}, Series: []report.Series{{Name: "loss", Y: loss}}},
-		{Title: "While training", X: x, Y: report.Axis{Name: name, Percent: w.method != simSiam}, Series: []report.Series{{Name: name, Y: metric}}}}
+		{Title: "While training", X: x, Y: report.Axis{Name: name, Percent: w.method == simCLR}, Series: []report.Series{{Name: name, Y: metric}}}}
 	if len(knn) > 0 {
 		plots = append(plots, report.LinePlot{Title: "Neighbours", X: x, Y: report.Axis{Name: "accuracy", Percent: true}, Series: []report.Series{{Name: "accuracy", Y: knn}}})
 	}

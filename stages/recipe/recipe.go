@@ -81,6 +81,9 @@ func (r *Recipe) Schedule() learn.Schedule {
 	return learn.Schedule{}
 }
 
+// Averages reports whether the block "ema" is given.
+func (r *Recipe) Averages() bool { return r.averages }
+
 // Apply puts the recipe into a training.
 func (r *Recipe) Apply(c *learn.Config) {
 	c.Epochs, c.Batch, c.Accumulate, c.LearningRate, c.Workers = r.Epochs, r.Batch, r.Accumulate, r.Rate, r.workers
@@ -101,7 +104,7 @@ func (r *Recipe) Apply(c *learn.Config) {
 	c.Freeze = learn.Freeze(r.freeze)
 	c.Rates = r.rates.of(r.Rate)
 	if r.averages {
-		c.Average = learn.Average(r.ema)
+		c.Average = learn.Average{Decay: r.ema.Decay, Rising: r.ema.Rising}
 	}
 	if r.monitor == "loss" {
 		c.Monitor = learn.ByLoss
@@ -146,7 +149,10 @@ func (r *rates) of(peak float64) learn.LayerRates {
 	return out
 }
 
-type ema learn.Average
+type ema struct {
+	Decay  float64
+	Rising bool
+}
 
 func (e *ema) Declare(s *stages.Schema) {
 	s.Float(&e.Decay, "decay", 0.999, "How much of the average stays in each step.").Above(0).Below(1)
