@@ -37,6 +37,9 @@ type Options struct {
 	// do not do so themselves; a model whose metadata states them does. Empty: pixels enter as they are.
 	Mean, Std []float64
 
+	// TensorRT runs the model with ONNX Runtime's TensorRT provider, which is what an engine needs. What the machine lacks is a *MissingError then.
+	TensorRT bool
+
 	profile string // prefix of the file to which ONNX Runtime's profiler writes; "" for none
 }
 
@@ -61,6 +64,11 @@ type Session struct {
 
 // Open loads the ONNX model at path with all of ONNX Runtime's checks. Problems of the model are *ModelError.
 func Open(path string, o Options) (*Session, error) {
+	if o.TensorRT {
+		if _, err := ort.TensorRTProvider(); err != nil {
+			return nil, &MissingError{err.Error()}
+		}
+	}
 	if err := ort.Init(); err != nil {
 		return nil, err
 	}
@@ -86,6 +94,11 @@ func (s *Session) open(o Options) error {
 		return fmt.Errorf("ONNX Runtime session options: %w", err)
 	}
 	defer options.Destroy()
+	if o.TensorRT {
+		if err := withTensorRT(options, nil); err != nil {
+			return err
+		}
+	}
 	inputs, outputs, err := onnxruntime.GetInputOutputInfoWithOptions(s.path, options)
 	if err != nil {
 		return &ModelError{s.path, loadProblem(err)}

@@ -105,6 +105,11 @@ func engineDevice(on *gpu.Device) stages.Device {
 	d := stages.Device{Backend: stages.TensorRT, Version: "no TensorRT", ISA: "no GPU", Precision: stages.ModelPrecision, Threads: 1}
 	if version, err := tensorrt.Installed(context.Background()); err == nil {
 		d.Version = "TensorRT " + version
+	} else if version := ort.TensorRTLibrary(); version != "" {
+		d.Version = "TensorRT " + version
+	}
+	if _, err := ort.TensorRTProvider(); err == nil { // it builds engines too
+		d.Version += ", onnxruntime " + ort.Version()
 	}
 	if on != nil {
 		d.Version += ", driver " + on.Driver

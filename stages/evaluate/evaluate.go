@@ -32,6 +32,8 @@ var Kind = &stages.Kind{
 		"the loss is binary cross entropy, and the mean average precision (mAP) is `average_precision`.\n\n" +
 		"`corruptions` spoils the images in five severities, in the manner of Hendrycks and Dietterich (2019): the same pixels every time, so that models compare. " +
 		"`views` lets the model look at each image several times and takes the mean probability.\n\n" +
+		"An `engine` takes the place of `model`: ONNX Runtime runs it with its TensorRT provider, on the kind of GPU that it was built for; on a machine that lacks what this needs the stage fails with exit code 3 and says what is missing. " +
+		"This way has been tested without a GPU only.\n\n" +
 		"`predictions` has the columns id, label, predicted, correct, confidence and loss, and baseline with one; several classes are joined by \"|\". Sorted by loss, wrong labels come first. " +
 		"`metrics` has the values below and the curves, the calibration bins, the classes, the groups, the confusion matrix (rows are true classes) and the comparison with the baseline.",
 	Example: `evaluate "final" {
@@ -70,7 +72,8 @@ type evaluate struct {
 }
 
 func (e *evaluate) Declare(s *stages.Schema) {
-	s.In("model", artifact.Model, "The model to judge: an ONNX classifier with one image input, (N, C, H, W), float32; quantized ones too.")
+	s.In("model", artifact.Model, "The model to judge: an ONNX classifier with one image input, (N, C, H, W), float32; quantized ones too.").OrNone()
+	s.In("engine", artifact.Engine, "Instead of a model: an engine that a `tensorrt` stage built, run by ONNX Runtime's TensorRT provider.").OrNone()
 	s.In("data", artifact.Dataset, "Labelled images that the model has not been trained on.")
 	s.In("baseline", artifact.Model, "Another model to compare with, such as the one before compression.").OrNone()
 	s.Ints(&e.topK, "top_k", []int{5}, "The numbers k for which `accuracy_topK` is reported: the share of images whose class is among the k most probable.").In(1, 1000)
@@ -163,6 +166,17 @@ func repeated[T comparable](list []T) []T {
 		seen[v] = true
 	}
 	return out
+}
+
+// CheckInputs implements stages.InputChecker.
+func (e *evaluate) CheckInputs(connected map[string]bool) []stages.Problem {
+	if connected["model"] != connected["engine"] {
+		return nil
+	}
+	if connected["model"] {
+		return []stages.Problem{stages.Problemf("engine", "Two things to judge", "One evaluation judges a model or an engine. Connect one of \"model\" and \"engine\"; the other can be the \"baseline\", or have a stage of its own.")}
+	}
+	return []stages.Problem{stages.Problemf("", "Nothing to judge", "Connect \"model\" to a model, or \"engine\" to an engine of a tensorrt stage.")}
 }
 
 // Shape implements stages.Shaper: every k of top_k has a value of its own, and every timed combination its measurements.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"math"
-	"os"
 	"slices"
 	"time"
 
@@ -63,8 +62,7 @@ func (r *result) judge(ctx context.Context, job *stages.Job, port string) (*judg
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	in, _ := job.Input(port)
-	file, err := os.Stat(in.Path)
+	size, err := subjectOf(job, port).size()
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +83,7 @@ func (r *result) judge(ctx context.Context, job *stages.Job, port string) (*judg
 	if err != nil {
 		return nil, err
 	}
-	j.size = file.Size()
+	j.size = size
 	return j, r.spoil(ctx, a)
 }
 

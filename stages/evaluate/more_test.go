@@ -14,6 +14,7 @@ import (
 
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
+	"github.com/darkroom-dev/darkroom/infer/ort"
 	"github.com/darkroom-dev/darkroom/stages"
 )
 
@@ -302,5 +303,59 @@ func TestCorruptionFormulas(t *testing.T) {
 	}
 	if sigma := math.Sqrt(square / sum); math.Abs(sigma-3) > 0.2 {
 		t.Errorf("the blur's deviation is %v", sigma)
+	}
+}
+
+// An engine takes the model's place where it can run, and says what is missing where it cannot.
+func TestEngine(t *testing.T) {
+	for _, c := range []struct {
+		connected map[string]bool
+		want      string
+	}{
+		{map[string]bool{"data": true}, "Connect \"model\" to a model, or \"engine\""},
+		{map[string]bool{"data": true, "model": true, "engine": true}, "judges a model or an engine"},
+		{map[string]bool{"data": true, "engine": true, "baseline": true}, ""},
+	} {
+		_, problems := stages.Decode(Kind.New(), stages.Args{}, c.connected)
+		if c.want == "" && len(problems) == 0 {
+			continue
+		}
+		if len(problems) != 1 || !strings.Contains(problems[0].Detail, c.want) {
+			t.Errorf("%v: %v, want %q", c.connected, problems, c.want)
+		}
+	}
+	judged := func(files ...string) error {
+		dir := t.TempDir()
+		in := inputs(t, dir, false)
+		delete(in, "model")
+		engine := filepath.Join(dir, "engine")
+		if err := os.Mkdir(engine, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			if err := os.WriteFile(filepath.Join(engine, name), []byte("engine"), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		in["engine"] = input(engine, artifact.Engine)
+		e := &evaluate{}
+		if _, problems := stages.Decode(e, stages.Args{}, map[string]bool{"data": true, "engine": true}); stages.HasErrors(problems) {
+			t.Fatal(problems)
+		}
+		out := filepath.Join(dir, "out")
+		if err := os.Mkdir(out, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		return e.Run(t.Context(), &stages.Job{Inputs: in, OutDir: out, Device: stages.Device{Backend: "cpu", Threads: 1}})
+	}
+	if err := judged("build.json"); err == nil || !strings.Contains(err.Error(), "its build was skipped") {
+		t.Errorf("an engine that was skipped: %v", err)
+	}
+	if _, err := ort.TensorRTProvider(); err == nil {
+		t.Skip("this machine has ONNX Runtime's TensorRT provider")
+	}
+	var p stages.Problem
+	if err := judged("build.json", "engine.onnx", "engine.plan"); !errors.As(err, &p) || !p.Lacking || !strings.Contains(p.Detail, "TensorRT provider") {
+		t.Errorf("without the provider: %v", err)
 	}
 }

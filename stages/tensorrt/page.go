@@ -2,6 +2,8 @@ package tensorrt
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 
@@ -12,6 +14,9 @@ import (
 func (t *tensorrt) page(b *build, layers []layer) *report.Page {
 	p := report.New("TensorRT engine")
 	state := "TensorRT " + b.TensorRT
+	if b.Provider != "" {
+		state = "built by ONNX Runtime"
+	}
 	if b.Skipped != "" {
 		state = "not built"
 		p.Subtitle("Skipped: " + b.Skipped)
@@ -24,7 +29,11 @@ func (t *tensorrt) page(b *build, layers []layer) *report.Page {
 		report.Fact{Name: "Precision", Value: t.precision},
 		report.Fact{Name: "Findings", Value: report.Count(len(b.Findings)), Note: "of the linter"},
 	)
-	p.Code("Command", wrapped(b.Command))
+	if b.Provider != "" {
+		p.Code("Options of ONNX Runtime's TensorRT provider", strings.Join(b.optionLines(), "\n"))
+	} else {
+		p.Code("Command", wrapped(b.Command))
+	}
 	if len(b.Findings) > 0 {
 		p.Section("What TensorRT would refuse or not fuse")
 		table := report.Table{Columns: []report.Column{{Name: "Node"}, {Name: "Finding"}}}
@@ -43,6 +52,15 @@ func (t *tensorrt) page(b *build, layers []layer) *report.Page {
 		p.Table(table)
 	}
 	return p
+}
+
+// optionLines are the provider's options in order of their names.
+func (b *build) optionLines() []string {
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(b.Options)) {
+		lines = append(lines, name+"="+b.Options[name])
+	}
+	return lines
 }
 
 func batchText(b [3]int) string {

@@ -1,4 +1,4 @@
-// Package tensorrt is the kind that builds a TensorRT engine of a model, with trtexec.
+// Package tensorrt is the kind that builds a TensorRT engine of a model, with trtexec or with ONNX Runtime's TensorRT provider (provider.go).
 //
 // Rules of the room: what trtexec is told and what it answers is text, in command.go and output.go, and is tested against a strict stand-in
 // that only the tests have. An engine does not travel: what it is tied to (TensorRT, GPU, driver) is the stage's device class, in its key. Where
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/darkroom-dev/darkroom/artifact"
+	"github.com/darkroom-dev/darkroom/infer"
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/onnx/qdq"
 	"github.com/darkroom-dev/darkroom/stages"
@@ -24,7 +25,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:     "tensorrt",
-	Version:  2,
+	Version:  3,
 	Computes: true,
 	Doc: "Builds a TensorRT engine (a plan) of a model, with the program trtexec of TensorRT 10 or 11, and measures it. An engine works on the kind of GPU and with the " +
 		"version of TensorRT that built it, so these are part of the stage's identity.\n\n" +
@@ -33,6 +34,9 @@ var Kind = &stages.Kind{
 		"`report` lists the layers of the engine and every place where a pair stands so that TensorRT would not fuse it.\n\n" +
 		"`batch = [1, 8, 32]` builds an engine for batches from 1 to 32, at its best with 8; one number, or three equal ones, builds a static engine, which a " +
 		"deep learning accelerator (`dla_core`) needs.\n\n" +
+		"`provider = \"onnxruntime\"` lets ONNX Runtime's TensorRT provider build the engine instead, which needs a build of ONNX Runtime for GPUs (DARKROOM_ONNXRUNTIME names its library): the engine is kept like any other " +
+		"artifact, by its content and what it is tied to, and `evaluate` runs it. An engine of trtexec gets such an ONNX file too, which refers to the plan. Both ways have been tested without a GPU only: the options against " +
+		"the provider's own names, the refusals, and what is written; on a GPU they have not run yet.\n\n" +
 		"On a machine without TensorRT the stage fails with exit code 3, after it has told the exact command that it would have run; `on_missing = \"skip\"` " +
 		"records it as skipped instead. The program is found by DARKROOM_TRTEXEC, on PATH, or in /usr/src/tensorrt/bin.",
 	Example: "tensorrt \"jetson\" {\n" +
@@ -52,6 +56,7 @@ const modelPrecision = "model"
 var hardwareLevels = map[string]string{"none": "", "ampere_plus": "ampere+", "same_compute_capability": "sameComputeCapability"}
 
 type tensorrt struct {
+	provider  string
 	batch     []int
 	precision string
 	dla       int
@@ -72,6 +77,7 @@ func (t *tensorrt) Declare(s *stages.Schema) {
 	s.Compute = &stages.Compute{Device: stages.TensorRT, Precision: stages.ModelPrecision}
 	s.In("model", artifact.Model, "The model to build an engine of.")
 	s.In("timing_cache", artifact.Engine, "An engine that was built before: its timings of kernels are used again, which makes the build faster and its choices the same.").OrNone()
+	s.String(&t.provider, "provider", byTrtexec, "Who builds the engine: TensorRT's own program, or ONNX Runtime's TensorRT provider, whose measured times count the copies to and from the GPU.").OneOf(byTrtexec, byONNXRuntime)
 	s.Ints(&t.batch, "batch", []int{1}, "Batch sizes: one number, or the smallest, the one to be fastest at, and the largest.").NonEmpty().In(1, 65536)
 	s.String(&t.precision, "precision", modelPrecision, "Which precisions the builder may use: those of the model, or also a lower one (TensorRT 10 only).").OneOf(modelPrecision, "fp16", "bf16", "int8")
 	s.Int(&t.dla, "dla_core", -1, "The deep learning accelerator to build for; -1 builds for the GPU.").In(-1, 7)
@@ -87,7 +93,7 @@ func (t *tensorrt) Declare(s *stages.Schema) {
 	s.Bool(&t.graph, "cuda_graph", true, "Measure with CUDA graphs.").NotInKey()
 	s.Bool(&t.transfers, "data_transfers", false, "Count the copies to and from the GPU in what is measured.").NotInKey()
 	s.String(&t.onMissing, "on_missing", "fail", "What to do on a machine without TensorRT.").OneOf("fail", "skip")
-	s.Out("engine", artifact.Engine, "A folder: engine.plan, timing.cache, layers.json (what each layer became), and build.json (the command and what the engine is tied to). When the build was skipped, build.json alone.")
+	s.Out("engine", artifact.Engine, "A folder: engine.plan, timing.cache, layers.json (what each layer became), engine.onnx (for ONNX Runtime, referring to the plan), and build.json (the command and what the engine is tied to); of ONNX Runtime's provider engine.onnx with the engine in it, timings, and build.json with its options. When the build was skipped, build.json alone.")
 	s.Out("report", artifact.Report, "The build, the engine's layers, and what the linter found in the model.")
 	s.Reports("built", stages.Bool, "Whether there is an engine; false when the build was skipped.")
 	s.Reports("findings", stages.Integer, "How many places the linter found where TensorRT would refuse or not fuse a pair.")
@@ -131,17 +137,19 @@ func (t *tensorrt) Check() []stages.Problem {
 	if t.dla >= 0 && t.hardware != "none" {
 		add("hardware_compatible", "Arguments that exclude each other", "An engine for a deep learning accelerator runs on that accelerator only. Remove \"hardware_compatible\".")
 	}
-	return out
+	return append(out, t.checkProvider()...)
 }
 
 // build is what build.json holds: how the engine was made and what it is tied to. Nothing in it depends on the moment.
 type build struct {
-	Skipped  string        `json:"skipped,omitempty"` // why there is no engine
-	Command  []string      `json:"command"`
-	TensorRT string        `json:"tensorrt,omitempty"` // version
-	Device   stages.Device `json:"device"`
-	Batch    [3]int        `json:"batch"` // smallest, best, largest
-	Findings []qdq.Finding `json:"findings"`
+	Skipped  string            `json:"skipped,omitempty"`  // why there is no engine
+	Command  []string          `json:"command,omitempty"`  // of trtexec
+	Provider string            `json:"provider,omitempty"` // of ONNX Runtime, with its version
+	Options  map[string]string `json:"options,omitempty"`  // of that provider
+	TensorRT string            `json:"tensorrt,omitempty"` // version
+	Device   stages.Device     `json:"device"`
+	Batch    [3]int            `json:"batch"` // smallest, best, largest
+	Findings []qdq.Finding     `json:"findings"`
 }
 
 // Run implements stages.Stage.
@@ -161,6 +169,9 @@ func (t *tensorrt) Run(ctx context.Context, job *stages.Job) error {
 	b.Batch[0], b.Batch[1], b.Batch[2] = t.batches()
 	for _, f := range b.Findings {
 		job.Logf("%s: %s", f.Node, f.Text)
+	}
+	if t.provider == byONNXRuntime {
+		return t.runProvider(ctx, job, model, b)
 	}
 	program, version, err := t.program(ctx)
 	if ctx.Err() != nil {
@@ -220,6 +231,11 @@ func (t *tensorrt) missing(job *stages.Job, model *onnx.Model, b *build, why err
 		p.Lacking = true
 		return p
 	}
+	return t.skipped(job, b, why)
+}
+
+// skipped writes outputs that say that nothing was built.
+func (t *tensorrt) skipped(job *stages.Job, b *build, why error) error {
 	b.Skipped = why.Error()
 	job.Logf("skipped: %v", why)
 	if err := writeBuild(job.Output("engine"), b); err != nil {
@@ -292,6 +308,13 @@ func (t *tensorrt) build(ctx context.Context, job *stages.Job, model *onnx.Model
 	made, err := t.collect(job, dir, output)
 	if err != nil {
 		return err
+	}
+	text, err := model.EngineContext(planFile)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(infer.EngineModel(job.Output("engine")), text, 0o666); err != nil {
+		return fmt.Errorf("writing the engine's model: %w", err)
 	}
 	if err := writeBuild(job.Output("engine"), b); err != nil {
 		return err

@@ -3,6 +3,7 @@ package tensorrt
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -10,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/darkroom-dev/darkroom/artifact"
+	"github.com/darkroom-dev/darkroom/infer/ort"
 	"github.com/darkroom-dev/darkroom/onnx"
+	"github.com/darkroom-dev/darkroom/onnx/qdq"
 	"github.com/darkroom-dev/darkroom/onnx/zoo"
 	"github.com/darkroom-dev/darkroom/stages"
 	"github.com/darkroom-dev/darkroom/stages/stagetest"
@@ -146,6 +149,9 @@ func TestBuilds(t *testing.T) {
 			if b, err := os.ReadFile(filepath.Join(job.Output("engine"), planFile)); err != nil || string(b) != "plan "+version {
 				t.Errorf("%s %v: the plan holds %q, %v", version, args, b, err)
 			}
+			if context, err := onnx.Load(filepath.Join(job.Output("engine"), "engine.onnx")); err != nil || len(context.Graph().Node) != 1 || string(onnx.Text(context.Graph().Node[0], "ep_cache_context", "")) != planFile {
+				t.Errorf("%s %v: the engine's model: %v", version, args, err)
+			}
 			if r.values["built"] != true {
 				t.Errorf("%s %v: values %v", version, args, r.values)
 			}
@@ -263,10 +269,101 @@ func TestChecks(t *testing.T) {
 		{map[string]any{"dla_core": 0.0}, "fp16 or int8 only"},
 		{map[string]any{"gpu_fallback": true}, "built for the GPU"},
 		{map[string]any{"dla_core": 0.0, "precision": "int8", "hardware_compatible": "ampere_plus"}, "that accelerator only"},
+		{map[string]any{"provider": "onnxruntime", "version_compatible": true}, "for the version of TensorRT that it runs with"},
+		{map[string]any{"provider": "onnxruntime", "hardware_compatible": "same_compute_capability"}, "and \"ampere_plus\" only"},
+		{map[string]any{"provider": "onnxruntime", "dla_core": 0.0, "precision": "fp16"}, "Write gpu_fallback = true"},
 	} {
 		_, problems := stages.Decode(Kind.New(), stages.Args{Values: c.args}, map[string]bool{"model": true})
 		if len(problems) != 1 || !strings.Contains(problems[0].Detail, c.want) {
 			t.Errorf("%v: %v, want %q", c.args, problems, c.want)
 		}
+	}
+}
+
+// testdata/provider_options.txt has the names that libonnxruntime_providers_tensorrt.so of onnxruntime-gpu 1.31.1 knows:
+//
+//	strings -n 5 libonnxruntime_providers_tensorrt.so | grep -E '^trt_[a-z_0-9]+$' | sort -u
+func TestProviderOptions(t *testing.T) {
+	b, err := os.ReadFile("testdata/provider_options.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{"device_id": true}
+	for _, name := range strings.Fields(string(b)) {
+		known[name] = true
+	}
+	in := model(t).Input()
+	for _, c := range []struct {
+		about string
+		args  map[string]any
+		types qdq.Types
+		has   string
+		lacks string
+	}{
+		{"a model in float32", nil, qdq.Types{}, "trt_builder_optimization_level=3 trt_cuda_graph_enable=1", "trt_fp16_enable trt_int8_enable trt_profile_min_shapes trt_dla_enable"},
+		{"half precision", map[string]any{"precision": "fp16"}, qdq.Types{}, "trt_fp16_enable=1", "trt_int8_enable"},
+		{"a model in half precision", nil, qdq.Types{Float16: true}, "trt_fp16_enable=1", "trt_bf16_enable"},
+		{"pairs", nil, qdq.Types{Int8: true}, "trt_int8_enable=1", "trt_fp16_enable"},
+		{"bfloat16", map[string]any{"precision": "bf16"}, qdq.Types{}, "trt_bf16_enable=1", "trt_fp16_enable"},
+		{"dynamic batches", map[string]any{"batch": []any{1.0, 8.0, 32.0}}, qdq.Types{}, "trt_profile_min_shapes=image:1x3x16x16 trt_profile_opt_shapes=image:8x3x16x16 trt_profile_max_shapes=image:32x3x16x16", ""},
+		{"accelerator", map[string]any{"dla_core": 1.0, "gpu_fallback": true, "precision": "int8"}, qdq.Types{Int8: true}, "trt_dla_enable=1 trt_dla_core=1 trt_int8_enable=1 trt_fp16_enable=1", ""},
+		{"the rest", map[string]any{"workspace": 64.0, "builder_level": 5.0, "sparsity": true, "hardware_compatible": "ampere_plus", "measure": false}, qdq.Types{},
+			"trt_max_workspace_size=67108864 trt_builder_optimization_level=5 trt_sparsity_enable=1 trt_engine_hw_compatible=1", "trt_cuda_graph_enable"},
+	} {
+		args := map[string]any{"provider": "onnxruntime"}
+		maps.Copy(args, c.args)
+		got := stage(t, args).providerOptions(in, c.types)
+		for _, pair := range strings.Fields(c.has) {
+			name, value, _ := strings.Cut(pair, "=")
+			if got[name] != value {
+				t.Errorf("%s: %s is %q, want %q", c.about, name, got[name], value)
+			}
+		}
+		for _, name := range strings.Fields(c.lacks) {
+			if _, ok := got[name]; ok {
+				t.Errorf("%s: %s is there: %v", c.about, name, got)
+			}
+		}
+		for name := range got {
+			if !known[name] {
+				t.Errorf("%s: the provider has no option %s", c.about, name)
+			}
+		}
+	}
+	for _, name := range []string{"trt_dump_ep_context_model", "trt_ep_context_file_path", "trt_ep_context_embed_mode", "trt_timing_cache_enable", "trt_timing_cache_path"} {
+		if !known[name] {
+			t.Errorf("the provider has no option %s", name)
+		}
+	}
+}
+
+func TestProviderIsMissing(t *testing.T) {
+	if _, err := ort.TensorRTProvider(); err == nil {
+		t.Skip("this machine has ONNX Runtime's TensorRT provider")
+	}
+	args := map[string]any{"provider": "onnxruntime", "batch": []any{1.0, 8.0, 8.0}}
+	_, r, err := run(t, args)
+	var p stages.Problem
+	if !errors.As(err, &p) || !p.Lacking || !strings.Contains(p.Detail, "no TensorRT provider") && !strings.Contains(p.Detail, "no ONNX Runtime library") {
+		t.Errorf("error %v", err)
+	}
+	if !strings.Contains(r.String(), "\ntrt_profile_opt_shapes=image:8x3x16x16") {
+		t.Errorf("the log does not tell the options: %s", r)
+	}
+	args["on_missing"] = "skip"
+	job, r, err := run(t, args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := readBuild(t, job)
+	if _, err := os.Stat(filepath.Join(job.Output("engine"), "engine.onnx")); err == nil || r.values["built"] != false || b.Skipped == "" || b.Options["trt_profile_min_shapes"] == "" || b.Command != nil {
+		t.Errorf("a skipped build passes for one: %v, %+v", r.values, b)
+	}
+	page, err := os.ReadFile(job.Output("report"))
+	if err != nil || !strings.Contains(string(page), "trt_profile_max_shapes=image:8x3x16x16") {
+		t.Errorf("the report does not tell the options: %v", err)
+	}
+	if _, _, err := run(t, map[string]any{"provider": "onnxruntime", "precision": "int8"}); err == nil || !strings.Contains(err.Error(), "Put a quantize stage") {
+		t.Errorf("int8 without pairs: %v", err)
 	}
 }
