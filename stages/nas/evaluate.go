@@ -12,6 +12,7 @@ import (
 
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
+	"github.com/darkroom-dev/darkroom/infer"
 	"github.com/darkroom-dev/darkroom/learn"
 	"github.com/darkroom-dev/darkroom/learn/cpu"
 	"github.com/darkroom-dev/darkroom/onnx"
@@ -31,6 +32,10 @@ type evaluator struct {
 	// costs and nearest are used by the goroutine that proposes.
 	costs   map[string]cost // by point
 	nearest *priced         // the member that breaks the limits least; nil while one keeps them
+
+	surveys        map[string]*infer.Survey // by port
+	scaled, looked map[string]int           // layers whose time was estimated from a nearest one, and all, by port
+	unmeasured     *surveyError             // the last member whose time a table does not tell
 }
 
 // priced is a member with its cost.
@@ -44,6 +49,7 @@ func (e *evaluator) decisions() *decisions {
 	return &decisions{sizes: e.space.decisions(), canonical: e.space.canonical, valid: func(p point) bool {
 		c, err := e.price(e.space.canonical(p))
 		if err != nil {
+			errors.As(err, &e.unmeasured)
 			return false
 		}
 		factor, _ := e.limit.excess(c)
@@ -65,7 +71,10 @@ func (e *evaluator) price(p point) (cost, error) {
 	if err != nil {
 		return cost{}, err
 	}
-	c := cost{all.Total.FLOPs, m.Parameters()}
+	c := cost{flops: all.Total.FLOPs, parameters: m.Parameters()}
+	if err := e.estimate(&c, all, e.space.network(p).String()); err != nil {
+		return cost{}, err
+	}
 	e.costs[p.key()] = c
 	if factor, _ := e.limit.excess(c); factor > 1 {
 		if e.nearest == nil {
@@ -142,7 +151,7 @@ func (e *evaluator) say(c candidate) {
 		e.job.Logf("candidate %d failed: %s; %s", c.number, c.failed, c.text)
 		return
 	}
-	e.job.Logf("candidate %d: accuracy %.4f after %d epochs, %d FLOPs, %d parameters; %s", c.number, c.accuracy, c.epochs, c.cost.flops, c.cost.parameters, c.text)
+	e.job.Logf("candidate %d: accuracy %.4f after %d epochs, %s; %s", c.number, c.accuracy, c.epochs, e.costText(c.cost), c.text)
 }
 
 // outcome is what a part says of a candidate.
@@ -194,7 +203,7 @@ func (e *evaluator) part(c *candidate, m *onnx.Model, epochs int) stages.Part {
 func (e *evaluator) score(c candidate) score {
 	var s score
 	for _, o := range e.objectives {
-		s = append(s, map[string]float64{"accuracy": c.accuracy, "flops": -float64(c.cost.flops), "parameters": -float64(c.cost.parameters)}[o])
+		s = append(s, e.worth(c, o))
 	}
 	return s
 }
@@ -259,4 +268,12 @@ func (e *evaluator) batch(n int) (*learn.Batch, error) {
 		return &learn.Batch{Images: slices.Clone(b.Images), Ints: map[string][]int32{learn.LabelsInput: slices.Clone(b.Labels)}, Indexes: slices.Clone(b.Indexes)}, nil
 	}
 	return nil, errors.New("there are no images to rank with")
+}
+
+// worth is a candidate's number for an objective, larger is better.
+func (e *evaluator) worth(c candidate, objective string) float64 {
+	if objective == "accuracy" {
+		return c.accuracy
+	}
+	return -c.cost.of(objective)
 }

@@ -8,6 +8,7 @@ package nas
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -31,6 +32,9 @@ var Kind = &stages.Kind{
 		"the result is a Pareto front, of which `model` is the most accurate member.\n\n" +
 		"Every candidate that was trained stays in the cache by its content: a search that is stopped goes on where it was, and another search over the same data and budget finds " +
 		"what this one has made. Candidates are trained side by side, with one thread each, as many as the stage has `threads`; their number changes nothing in the result.\n\n" +
+		"Latencies are estimated layer by layer from a table that a `profile` stage measured, so that they decide alike on every machine: a layer takes what a layer of the table takes with as many multiply-accumulates and an " +
+		"output of the same size, and where there is none, what the nearest one takes, in proportion to the multiply-accumulates (up to 16 times). What is no layer takes time in proportion to the outputs of the layers. " +
+		"The log says how many layers the table has. It is for the batch and threads of the table's first measurement; `widths` of `profile` make it denser.\n\n" +
 		"`model` is the best architecture with fresh weights, for `train`; `trained` has the weights that it had in the search.",
 	Example: "nas \"small\" {\n" +
 		"  data       = split.holdout.train\n" +
@@ -61,10 +65,12 @@ type nas struct {
 func (n *nas) Declare(s *stages.Schema) {
 	s.In("data", artifact.Dataset, "Labelled images to train candidates on; its policy is applied.")
 	s.In("validation", artifact.Dataset, "Labelled images to judge candidates by.")
+	s.In(latencyPort, artifact.Table, "A measured table of a `profile` stage, by which a network's latency is estimated.").OrNone()
+	s.In(int8LatencyPort, artifact.Table, "The same of a quantized model, for latencies in int8.").OrNone()
 	s.Choice(&n.chosen, "space", "thin", "What is searched.", spaces...)
 	s.Choice(&n.strategy, "strategy", "regularized_evolution", "How it is searched.", strategies...)
 	s.Int(&n.trials, "trials", 40, "How many candidates are evaluated; successive halving counts those of its first round.").In(1, 1_000_000)
-	s.Strings(&n.objectives, "objectives", []string{"accuracy"}, "What makes a candidate good: `accuracy` (more is better), `flops`, `parameters` (less is better).").OneOf("accuracy", "flops", "parameters").NonEmpty()
+	s.Strings(&n.objectives, "objectives", []string{"accuracy"}, "What makes a candidate good: `accuracy` (more is better), `flops`, `parameters`, and, estimated from the tables of these names, `latency` and `int8_latency` (less is better).").OneOf("accuracy", "flops", "parameters", latencyPort, int8LatencyPort).NonEmpty()
 	s.Block("limit", &n.limit, "What a candidate may cost at most; others are not proposed.")
 	s.Block("budget", &n.budget, "How a candidate is trained.")
 	s.Block("rank", &n.rank, "Draw several members for each trial and evaluate the one that ranks best without training.").Present(&n.ranked)
@@ -78,26 +84,32 @@ func (n *nas) Declare(s *stages.Schema) {
 	s.Reports("accuracy", stages.Number, "Share of right answers of the best candidate on `validation`, as it was trained in the search.")
 	s.Reports("flops", stages.Integer, "FLOPs of the best candidate for one image.")
 	s.Reports("parameters", stages.Integer, "How many numbers the best candidate holds.")
+	s.Reports("latency_estimate", stages.Number, "Milliseconds that a run of the best candidate takes as the table on `latency` tells; null without it.")
+	s.Reports("int8_latency_estimate", stages.Number, "The same by the table on `int8_latency`.")
 	s.Reports("architecture", stages.String, "The best candidate in one line.")
 	s.Reports("correlation", stages.NumberMap, "For each of `scores` Spearman's rank correlation with the accuracy of the candidates that had the whole budget; none where it is not defined.")
 	s.Reports("evaluated", stages.Integer, "How many trials were evaluated.")
 }
 
 // limit is the block of what a candidate may cost.
-type limit struct{ flops, parameters float64 }
+type limit struct{ flops, parameters, latency, int8Latency float64 }
 
 func (l *limit) Declare(s *stages.Schema) {
 	s.Float(&l.flops, "flops", 0, "FLOPs for one image.").Above(0).NoDefault()
 	s.Float(&l.parameters, "parameters", 0, "Numbers that the model holds.").Above(0).NoDefault()
+	s.Float(&l.latency, "latency", 0, "Estimated time of a run, from the table on the input `latency`.").Above(0).NoDefault().InUnit("milliseconds")
+	s.Float(&l.int8Latency, "int8_latency", 0, "The same from the table on the input `int8_latency`.").Above(0).NoDefault().InUnit("milliseconds")
 }
 
 // excess is by which factor a candidate breaks the worst of the limits; at most 1 when it keeps them.
 func (l *limit) excess(c cost) (factor float64, which string) {
-	if l.flops > 0 {
-		factor, which = float64(c.flops)/l.flops, "flops"
-	}
-	if f := float64(c.parameters) / l.parameters; l.parameters > 0 && f > factor {
-		factor, which = f, "parameters"
+	for _, one := range []struct {
+		name         string
+		value, limit float64
+	}{{"flops", float64(c.flops), l.flops}, {"parameters", float64(c.parameters), l.parameters}, {latencyPort, c.latency, l.latency}, {int8LatencyPort, c.int8Latency, l.int8Latency}} {
+		if f := one.value / one.limit; one.limit > 0 && f > factor {
+			factor, which = f, one.name
+		}
 	}
 	return factor, which
 }
@@ -205,13 +217,27 @@ func (n *nas) Check() []stages.Problem {
 	return out
 }
 
+// CheckInputs implements stages.InputChecker.
+func (n *nas) CheckInputs(connected map[string]bool) []stages.Problem {
+	var out []stages.Problem
+	for _, l := range []struct {
+		port  string
+		limit float64
+	}{{latencyPort, n.limit.latency}, {int8LatencyPort, n.limit.int8Latency}} {
+		if port := l.port; (l.limit > 0 || slices.Contains(n.objectives, port)) && !connected[port] {
+			out = append(out, stages.Problemf(port, "No latency table", "Times are estimated from a measured table, and none is connected. Write %s = profile.NAME.latency.", port))
+		}
+	}
+	return out
+}
+
 // Run implements stages.Stage.
 func (n *nas) Run(ctx context.Context, job *stages.Job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(job.Device.Threads, 1)))
-	e := &evaluator{nas: n, job: job, space: n.chosen.Body.(spaced).space(), costs: map[string]cost{}}
+	e := &evaluator{nas: n, job: job, space: n.chosen.Body.(spaced).space(), costs: map[string]cost{}, scaled: map[string]int{}, looked: map[string]int{}}
 	if err := e.open(ctx); err != nil {
 		return err
 	}
@@ -228,6 +254,7 @@ func (n *nas) Run(ctx context.Context, job *stages.Job) error {
 		d.pool, d.judge = n.rank.pool, func(p point) (float64, error) { return e.zeroCost(n.rank.score, p, images) }
 	}
 	trials, err := e.search(ctx, n.strategy.Body.(searcher).begin(d, n.trials))
+	e.sayEstimates()
 	var exhausted errExhausted
 	if errors.As(err, &exhausted) {
 		return e.nothing()
@@ -243,16 +270,34 @@ func (n *nas) Run(ctx context.Context, job *stages.Job) error {
 
 // nothing says why no member can be evaluated.
 func (e *evaluator) nothing() error {
+	if u := e.unmeasured; u != nil && e.nearest == nil {
+		return stages.Problemf(u.port, "Latency table does not fit", "The time of no member of the space follows from it. For %s: %v. Profile a model whose layers are more like those of the space, or several widths of it.", u.network, u.err)
+	}
 	if e.nearest == nil {
 		return stages.Problemf("space", "Search space without a member", "No member of the space can be built for images of %d×%d pixels. Allow smaller strides or shrinks.", e.data.Info().Width, e.data.Info().Height)
 	}
 	factor, which := e.limit.excess(e.nearest.cost)
-	return stages.Problemf("limit", "Limit that nothing meets", "None of %d members that were drawn keeps the limit of %s. The nearest one, %s, has %d FLOPs and %d parameters, %.3g times the limit. Raise it, or add smaller choices to the space.",
-		len(e.costs), which, e.nearest.text, e.nearest.cost.flops, e.nearest.cost.parameters, factor)
+	return stages.Problemf("limit", "Limit that nothing meets", "None of %d members that were drawn keeps the limit of %s. The nearest one, %s, has %s, %.3g times the limit. Raise it, or add smaller choices to the space.",
+		len(e.costs), which, e.nearest.text, e.costText(e.nearest.cost), factor)
 }
 
 // cost is what a network takes.
-type cost struct{ flops, parameters int }
+type cost struct {
+	flops, parameters    int
+	latency, int8Latency float64 // milliseconds, estimated; 0 without a table
+}
+
+// costText is a cost in words.
+func (e *evaluator) costText(c cost) string {
+	text := fmt.Sprintf("%d FLOPs and %d parameters", c.flops, c.parameters)
+	if e.surveys[latencyPort] != nil {
+		text += fmt.Sprintf(", %.4g ms", c.latency)
+	}
+	if e.surveys[int8LatencyPort] != nil {
+		text += fmt.Sprintf(", %.4g ms in int8", c.int8Latency)
+	}
+	return text
+}
 
 // options are those that a candidate is built with.
 func (e *evaluator) options() zoo.Options {
@@ -286,6 +331,9 @@ func (e *evaluator) open(ctx context.Context) error {
 	}
 	if len(e.means) != a.Channels {
 		return stages.Problemf("mean", "Mean and deviation do not match", "There are %d numbers in \"mean\", but the images have %d channels.", len(e.means), a.Channels)
+	}
+	if err := e.openSurveys(); err != nil {
+		return err
 	}
 	return e.drawImages(ctx)
 }

@@ -125,24 +125,31 @@ func (s *said) Remember(_ context.Context, key artifact.Digest, _, src string) e
 	return os.CopyFS(filepath.Join(s.dir, string(key)), os.DirFS(src))
 }
 
-// run executes the kind with that many threads; parts lie in dir.
-func run(t *testing.T, a stages.Args, threads int, dir string) (*stages.Job, *said, error) {
+// run executes the kind with that many threads; parts lie in dir. tables are the files of further ports.
+func run(t *testing.T, a stages.Args, threads int, dir string, tables ...map[string]string) (*stages.Job, *said, error) {
 	t.Helper()
 	needLibrary(t)
 	work := t.TempDir()
-	s := Kind.New()
-	if _, problems := stages.Decode(s, a, map[string]bool{"data": true, "validation": true}); stages.HasErrors(problems) {
-		t.Fatal(problems)
-	}
-	r := &said{dir: dir, values: map[string]any{}}
 	in := inputs(t, work)
+	for _, list := range tables {
+		for port, path := range list {
+			in[port] = []stages.Input{{Path: path, Ref: artifact.Ref{Type: artifact.Table}}}
+		}
+	}
+	connected := map[string]bool{}
 	for port, list := range in {
 		digest, size, err := artifact.DigestFile(list[0].Path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		in[port][0].Ref = artifact.Ref{Type: artifact.Dataset, Digest: digest, Size: size}
+		in[port][0].Ref.Digest, in[port][0].Ref.Size = digest, size
+		connected[port] = true
 	}
+	s := Kind.New()
+	if _, problems := stages.Decode(s, a, connected); stages.HasErrors(problems) {
+		t.Fatal(problems)
+	}
+	r := &said{dir: dir, values: map[string]any{}}
 	job := &stages.Job{Kind: "nas", Version: 1, Args: a, Inputs: in, OutDir: filepath.Join(work, "out"), ScratchDir: filepath.Join(work, "scratch"), Seed: 5, Device: device(threads)}
 	for _, d := range []string{job.OutDir, job.ScratchDir} {
 		if err := os.Mkdir(d, 0o777); err != nil {

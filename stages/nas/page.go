@@ -47,6 +47,12 @@ func (e *evaluator) write(all []candidate) error {
 	e.job.Value("accuracy", b.accuracy)
 	e.job.Value("flops", b.cost.flops)
 	e.job.Value("parameters", b.cost.parameters)
+	for _, port := range []string{latencyPort, int8LatencyPort} {
+		e.job.Value(port+"_estimate", nil)
+		if e.surveys[port] != nil {
+			e.job.Value(port+"_estimate", b.cost.of(port))
+		}
+	}
 	e.job.Value("architecture", b.text)
 	e.job.Value("correlation", e.correlations(all))
 	e.job.Value("evaluated", len(all))
@@ -68,10 +74,13 @@ func (e *evaluator) writeTable(path string, all []candidate, onFront []int) erro
 	var b bytes.Buffer
 	out := csv.NewWriter(&b)
 	write := func(fields ...string) { _ = out.Write(fields) } // a bytes.Buffer takes everything
-	write(append([]string{"number", "accuracy", "loss", "flops", "parameters", "budget", "epochs", "front", "failed", "architecture"}, e.scores...)...)
+	write(append([]string{"number", "accuracy", "loss", "flops", "parameters", "budget", "epochs", "front", "failed", "architecture"}, append(e.tables(), e.scores...)...)...)
 	for i, c := range all {
 		row := []string{strconv.Itoa(c.number), number(c.accuracy), number(c.loss), strconv.Itoa(c.cost.flops), strconv.Itoa(c.cost.parameters), number(c.budget), strconv.Itoa(c.epochs),
 			strconv.FormatBool(slices.Contains(onFront, i)), c.failed, c.text}
+		for _, port := range e.tables() {
+			row = append(row, number(c.cost.of(port)))
+		}
 		for _, v := range c.scores {
 			row = append(row, number(v))
 		}
@@ -84,6 +93,19 @@ func (e *evaluator) writeTable(path string, all []candidate, onFront []int) erro
 	return nil
 }
 
+// axisNames are the costs as a reader has them.
+var axisNames = map[string]string{"flops": "FLOPs", "parameters": "parameters", latencyPort: "latency, ms", int8LatencyPort: "int8 latency, ms"}
+
+// of returns one of the costs.
+func (c cost) of(name string) float64 {
+	return map[string]float64{"flops": float64(c.flops), "parameters": float64(c.parameters), latencyPort: c.latency, int8LatencyPort: c.int8Latency}[name]
+}
+
+// tables are the ports with a latency table.
+func (e *evaluator) tables() []string {
+	return slices.DeleteFunc([]string{latencyPort, int8LatencyPort}, func(port string) bool { return e.surveys[port] == nil })
+}
+
 func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
 
 func (e *evaluator) page(all []candidate, onFront []int, best candidate) *report.Page {
@@ -91,24 +113,29 @@ func (e *evaluator) page(all []candidate, onFront []int, best candidate) *report
 	p := report.New("Architecture search")
 	p.Subtitle(fmt.Sprintf("%s of %s members, %s; %s images of %d×%d for %d epochs each", report.Count(len(all)), e.space.sizeText(), e.strategy.Name,
 		report.Count(e.images.Len()), info.Width, info.Height, e.budget.epochs))
-	p.Facts(
-		report.Fact{Name: "Accuracy", Value: report.Percent(best.accuracy), Note: "of the best, on " + report.Count(e.validation.Len()) + " images"},
-		report.Fact{Name: "FLOPs", Value: report.Count(best.cost.flops), Note: "for one image"},
-		report.Fact{Name: "Parameters", Value: report.Count(best.cost.parameters)},
-		report.Fact{Name: "Candidate", Value: strconv.Itoa(best.number), Note: fmt.Sprintf("of %d", len(all))},
-	)
+	facts := []report.Fact{
+		{Name: "Accuracy", Value: report.Percent(best.accuracy), Note: "of the best, on " + report.Count(e.validation.Len()) + " images"},
+		{Name: "FLOPs", Value: report.Count(best.cost.flops), Note: "for one image"},
+		{Name: "Parameters", Value: report.Count(best.cost.parameters)},
+		{Name: "Candidate", Value: strconv.Itoa(best.number), Note: fmt.Sprintf("of %d", len(all))},
+	}
+	for _, port := range e.tables() {
+		facts = append(facts, report.Fact{Name: axisNames[port], Value: report.Number(best.cost.of(port), 3), Note: fmt.Sprintf("estimated, %d images a run, %d threads", e.surveys[port].Batch, e.surveys[port].Threads)})
+	}
+	p.Facts(facts...)
 	p.Code("The best", best.text)
 	p.Section("Candidates")
-	axis, value := report.Axis{Name: "FLOPs", Log: true}, func(c candidate) float64 { return float64(c.cost.flops) }
-	if slices.Contains(e.objectives, "parameters") && !slices.Contains(e.objectives, "flops") {
-		axis, value = report.Axis{Name: "parameters", Log: true}, func(c candidate) float64 { return float64(c.cost.parameters) }
+	against := "flops" // the first objective beside accuracy
+	if i := slices.IndexFunc(e.objectives, func(o string) bool { return o != "accuracy" }); i >= 0 {
+		against = e.objectives[i]
 	}
+	axis := report.Axis{Name: axisNames[against], Log: true}
 	var others, whole, line []report.Point
 	for i, c := range all {
 		if c.failed != "" {
 			continue
 		}
-		q := report.Point{X: value(c), Y: c.accuracy, Name: fmt.Sprintf("candidate %d", c.number)}
+		q := report.Point{X: c.cost.of(against), Y: c.accuracy, Name: fmt.Sprintf("candidate %d", c.number)}
 		if slices.Contains(onFront, i) {
 			line = append(line, q)
 		}
@@ -136,7 +163,11 @@ func (e *evaluator) page(all []candidate, onFront []int, best candidate) *report
 		e.showScores(p, all)
 	}
 	table := report.Table{Title: "All candidates", Folded: len(all) > 30, Marks: map[int]report.Tone{}, Columns: []report.Column{{Name: "Trial", Number: true}, {Name: "Accuracy", Number: true}, {Name: "FLOPs", Number: true},
-		{Name: "Parameters", Number: true}, {Name: "Epochs", Number: true}, {Name: "Architecture"}}}
+		{Name: "Parameters", Number: true}, {Name: "Epochs", Number: true}}}
+	for _, port := range e.tables() {
+		table.Columns = append(table.Columns, report.Column{Name: axisNames[port], Number: true})
+	}
+	table.Columns = append(table.Columns, report.Column{Name: "Architecture"})
 	for i, c := range all {
 		accuracy := report.Percent(c.accuracy)
 		if c.failed != "" {
@@ -145,7 +176,11 @@ func (e *evaluator) page(all []candidate, onFront []int, best candidate) *report
 		if slices.Contains(onFront, i) {
 			table.Marks[i] = report.Good
 		}
-		table.Rows = append(table.Rows, []string{strconv.Itoa(c.number), accuracy, report.Count(c.cost.flops), report.Count(c.cost.parameters), strconv.Itoa(c.epochs), c.text})
+		row := []string{strconv.Itoa(c.number), accuracy, report.Count(c.cost.flops), report.Count(c.cost.parameters), strconv.Itoa(c.epochs)}
+		for _, port := range e.tables() {
+			row = append(row, report.Number(c.cost.of(port), 3))
+		}
+		table.Rows = append(table.Rows, append(row, c.text))
 	}
 	p.Table(table)
 	return p
