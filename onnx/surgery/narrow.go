@@ -2,7 +2,7 @@ package surgery
 
 import (
 	"math"
-	"strings"
+	"regexp"
 )
 
 // Kept returns how many of n channels stay when a share of them is to go: at least one, and a multiple of round where there are as many, the nearest one.
@@ -46,18 +46,19 @@ func (g *Group) Prunable() bool { return len(g.Layers()) > 0 && g.Channels > 1 &
 func (n NodeCost) Name() string { return nodeName(n.Node) }
 
 // LayerOf returns the layer, a node with multiply-accumulates, that a runtime means by the name and the operator of what it runs: runtimes fuse a layer with
-// what follows it and call the whole by the name of one of them, and ONNX Runtime appends "_nchwc" where it changes the layout. It is nil where there is none.
+// what follows it and call the whole by the name of one of them, and ONNX Runtime appends "_nchwc" or "_token_" and a number where it changes the layout. It is nil where there is none.
 func (c *Costs) LayerOf(name, operator string) *NodeCost {
 	if fuses[operator] {
 		return nil
 	}
 	producer := map[string]int{}
 	at := -1
+	name = layoutChange.ReplaceAllString(name, "")
 	for i, n := range c.Nodes {
 		for _, out := range n.Node.Output {
 			producer[out] = i
 		}
-		if n.Name() == strings.TrimSuffix(name, "_nchwc") {
+		if n.Name() == name {
 			at = i
 		}
 	}
@@ -76,6 +77,9 @@ func (c *Costs) LayerOf(name, operator string) *NodeCost {
 	}
 	return &c.Nodes[at]
 }
+
+// layoutChange is what ONNX Runtime appends.
+var layoutChange = regexp.MustCompile(`(_nchwc|_token_[0-9]+)$`)
 
 // fuses are the operators that runtimes make a part of the layer before them.
 var fuses = map[string]bool{"BatchNormalization": true, "Relu": true, "Clip": true, "Sigmoid": true, "Tanh": true, "HardSigmoid": true, "HardSwish": true, "LeakyRelu": true, "Add": true, "Mul": true}

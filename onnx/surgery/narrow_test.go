@@ -68,6 +68,8 @@ func TestLayerOf(t *testing.T) {
 		{"layer2.0.downsample.1_nchwc", "Conv", "layer2.0.downsample.0"},
 		{"layer3.2.relu2", "FusedConv", "layer3.2.conv2"},
 		{"layer3.0.conv1", "FusedConv", "layer3.0.conv1"},
+		{"conv1_token_1", "QLinearConv", "conv1"}, // quantized
+		{"Transpose_token_35", "Transpose", ""},
 		{"logits", "Gemm", "logits"},
 		{"relu", "Relu", ""}, // not fused: its time is its own
 		{"pool_nchwc", "GlobalAveragePool", ""},

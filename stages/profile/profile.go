@@ -22,7 +22,7 @@ import (
 // Kind is the profile kind.
 var Kind = &stages.Kind{
 	Name:    "profile",
-	Version: 2,
+	Version: 3,
 	Doc: "Measures how long a model takes on this machine, with ONNX Runtime: a run as a whole, and every node of the graph as ONNX Runtime executes it, fused nodes as one. " +
 		"Each combination of `batches` and `thread_counts` is warmed up and run many times. The table is a measured artifact: it is made once for a model and a class of device, kept, and " +
 		"taken as an input by whatever decides by latency; `darkroom run --force` measures again.\n\n" +
