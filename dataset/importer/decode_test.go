@@ -44,3 +44,12 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// pixelsOf is (h, w, 3) bytes as a picture.
+func pixelsOf(pixels []byte, w, h int) image.Image {
+	m := image.NewRGBA(image.Rect(0, 0, w, h))
+	for i := range w * h {
+		m.SetRGBA(i%w, i/w, color.RGBA{pixels[3*i], pixels[3*i+1], pixels[3*i+2], 255})
+	}
+	return m
+}

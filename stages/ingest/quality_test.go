@@ -92,6 +92,20 @@ func TestAnnotationWithoutImage(t *testing.T) {
 	}
 }
 
+// Two images of one id fail, and the second is counted and listed where that is asked for. Bytes that are no text make ids alike.
+func TestTwoImagesOfOneID(t *testing.T) {
+	files := map[string][]byte{"a/x\xff.png": pngOf(t, gradient(10, 12)), "a/x%FF.png": pngOf(t, gradient(12, 10)), "b/y.png": pngOf(t, gradient(9, 9))}
+	args := map[string]any{"size": 8.0}
+	if _, _, err := runFiles(t, files, args); err == nil || !strings.Contains(err.Error(), "a/x%FF.png: another image has the same id") {
+		t.Errorf("error %v", err)
+	}
+	args["on_error"] = "skip"
+	q, _, err := runFiles(t, files, args)
+	if err != nil || q.Images != 2 || q.Skipped != 1 || counted(q) != "same_id:1" || q.Findings[0].Records[0].Record != "a/x%FF.png" {
+		t.Errorf("%+v, %v", q, err)
+	}
+}
+
 // Images are kept as files, and read as they would have been decoded.
 func TestEncodedIsDecoded(t *testing.T) {
 	root := t.TempDir()
