@@ -1,8 +1,10 @@
 package onnx
 
 import (
+	"bytes"
 	"fmt"
-	"path/filepath"
+	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -50,11 +52,18 @@ type weightSource interface {
 	turned(name string) bool
 }
 
-// LoadWeights copies the weights of a safetensors or an ONNX file into the model, by name: a state dictionary of torchvision or timm fits the zoo's
+// LoadWeights copies the weights of a safetensors or an ONNX file, told apart by how they begin, into the model, by name: a state dictionary of torchvision or timm fits the zoo's
 // models, whose weights have the same names. A matrix of a dense layer is turned round where the two store it differently. Weights whose
 // dimensions differ, such as those of a classifier for other classes, keep their values, and Match lists them.
 func LoadWeights(to *Model, path string) (Match, error) {
-	if strings.EqualFold(filepath.Ext(path), ".onnx") {
+	head, err := beginning(path, 9)
+	if err != nil {
+		return Match{}, err
+	}
+	if bytes.HasPrefix(head, []byte("PK\x03\x04")) || bytes.HasPrefix(head, []byte("\x80\x02")) {
+		return Match{}, fmt.Errorf("%s is a pickle of PyTorch, which only Python can read: save its state dictionary with safetensors.torch.save_file", path)
+	}
+	if len(head) < 9 || head[8] != '{' { // a safetensors file has the length of its header in eight bytes, then JSON
 		m, err := Load(path)
 		if err != nil {
 			return Match{}, err
@@ -63,7 +72,7 @@ func LoadWeights(to *Model, path string) (Match, error) {
 	}
 	s, err := OpenSafetensors(path)
 	if err != nil {
-		return Match{}, err
+		return Match{}, fmt.Errorf("%s: %w", path, err)
 	}
 	defer s.Close()
 	out, err := match(to, s)
@@ -71,6 +80,20 @@ func LoadWeights(to *Model, path string) (Match, error) {
 		err = fmt.Errorf("%s: %w", path, err)
 	}
 	return out, err
+}
+
+// beginning returns the first n bytes of a file, fewer where it is shorter.
+func beginning(path string, n int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the weights: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, n))
+	if err != nil {
+		return nil, fmt.Errorf("reading the weights: %w", err)
+	}
+	return b, nil
 }
 
 // turned is true: state dictionaries are PyTorch's.

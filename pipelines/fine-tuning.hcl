@@ -2,8 +2,8 @@
 # trained on these few from scratch. The images lie in folders, train/CLASS and test/CLASS. CIFAR-10 becomes such folders with
 #
 #   darkroom run pipelines/cifar-10.hcl --target ingest.things --target ingest.test
-#   darkroom get ingest.things.dataset images/train --as folders -p pipelines/cifar-10.hcl
-#   darkroom get ingest.test.dataset images/test --as folders -p pipelines/cifar-10.hcl
+#   darkroom get ingest.things.dataset images/train --as folder -p pipelines/cifar-10.hcl
+#   darkroom get ingest.test.dataset images/test --as folder -p pipelines/cifar-10.hcl
 #   darkroom run pipelines/fine-tuning.hcl --var data=images
 
 pipeline {

@@ -59,13 +59,15 @@ type train struct {
 	mean, std []float64
 	loss      stages.Chosen
 	compute   stages.Compute
-	notes     []string // what was done to the model before training, for the report
+	notes     []string    // what was done to the model before training, for the report
+	match     *onnx.Match // what became of the weights of a file
 }
 
 func (t *train) Declare(s *stages.Schema) {
 	s.In("data", artifact.Dataset, "Labelled images to train on.")
 	s.In("validation", artifact.Dataset, "Labelled images to choose the best epoch by. They must not be those of `data`.").OrNone()
 	s.In("init", artifact.Model, "A model whose weights are the start wherever name and dimensions agree, such as one that was pretrained. The others start fresh; the log and the report name them.").OrNone()
+	s.Source("weights", "Pre-trained weights from elsewhere, a safetensors or ONNX file, that are the start wherever name and dimensions agree: a state dictionary of torchvision or timm fits the zoo's architectures. The others start fresh; log and report list what matched and what did not.").OrNone()
 	s.String(&t.model, "model", "", "An architecture of the zoo, with fresh weights, or a model to go on with.").Required().OneOf(zoo.Names()...).OrInput(artifact.Model)
 	s.String(&t.head, "head", "auto", "The classifier of a model that is given: `auto` replaces it by a fresh one where the images have another number of classes, `fresh` always, `keep` never.").OneOf("auto", "fresh", "keep")
 	s.Choice(&t.loss, "loss", "cross_entropy", "What is made small.", recipe.Losses...)
@@ -98,6 +100,14 @@ func (t *train) Check() []stages.Problem {
 	}
 	out = append(out, recipe.CheckLoss(t.loss)...)
 	return append(out, t.CheckRecipe()...)
+}
+
+// CheckInputs implements stages.InputChecker.
+func (t *train) CheckInputs(connected map[string]bool) []stages.Problem {
+	if connected["init"] && connected["weights"] {
+		return []stages.Problem{stages.Problemf("weights", "Arguments that exclude each other", "The weights to start from are those of a model, \"init\", or of a file, \"weights\". Remove one.")}
+	}
+	return nil
 }
 
 // Run implements stages.Stage.
@@ -180,6 +190,9 @@ func (t *train) start(job *stages.Job, data *dataset.Dataset) (*onnx.Model, erro
 	if err != nil {
 		return nil, err
 	}
+	if in, ok := job.Input("weights"); ok {
+		return model, t.loadWeights(job, model, in.Path)
+	}
 	in, ok := job.Input("init")
 	if !ok {
 		return model, nil
@@ -202,6 +215,33 @@ func (t *train) start(job *stages.Job, data *dataset.Dataset) (*onnx.Model, erro
 	}
 	t.note(job, "%s", text)
 	return model, nil
+}
+
+// loadWeights gives the model the weights of a file from elsewhere.
+func (t *train) loadWeights(job *stages.Job, model *onnx.Model, path string) error {
+	match, err := onnx.LoadWeights(model, path)
+	if err != nil {
+		return stages.Problemf("weights", "Weights cannot be read", "%v.", err)
+	}
+	if len(match.Loaded) == 0 {
+		return stages.Problemf("weights", "Weights do not fit", "No weight of the file has the name and the dimensions of one in %s. The file has %s; the model wants %s. Use weights of the same architecture.",
+			t.modelName(), some(match.Unused), some(match.Missing))
+	}
+	t.match = &match
+	t.note(job, "%d weights are those of the file, %d have other dimensions there, %d are not in it, and %d of its own are not used", len(match.Loaded), len(match.Different), len(match.Missing), len(match.Unused))
+	job.Logf("%s", match)
+	return nil
+}
+
+// some names the first few.
+func some(names []string) string {
+	switch n := len(names); {
+	case n == 0:
+		return "no other names"
+	case n > 4:
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:4], ", "), n-4)
+	}
+	return strings.Join(names, ", ")
 }
 
 // unmatched names the weights of a model that have no counterpart of the same name and dimensions.

@@ -2,10 +2,14 @@ package train
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +19,8 @@ import (
 	"github.com/darkroom-dev/darkroom/infer/ort"
 	"github.com/darkroom-dev/darkroom/learn"
 	"github.com/darkroom-dev/darkroom/learn/cpu/kernel"
+	"github.com/darkroom-dev/darkroom/onnx"
+	"github.com/darkroom-dev/darkroom/onnx/zoo"
 	"github.com/darkroom-dev/darkroom/stages"
 	"github.com/darkroom-dev/darkroom/stages/stagetest"
 )
@@ -143,6 +149,83 @@ func TestTrainedModelGoesOn(t *testing.T) {
 	}
 	if a := again.values["accuracy"].(float64); a < 0.9 {
 		t.Errorf("accuracy %g with trained weights as the start", a)
+	}
+}
+
+// A state dictionary in a safetensors file is the start of a training: what fits is taken, and the report and the log say what became of each name.
+func TestWeightsFromElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	data := write(t, filepath.Join(dir, "data"), 32, 8, 0, nil)
+	m, err := zoo.Build("resnet8", zoo.Options{Classes: []string{"a", "b", "c", "d", "e"}, Channels: 1, Height: 8, Width: 8, Mean: []float64{0.5}, Std: []float64{0.25}, Seed: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "blob") // artifacts have no endings
+	state(t, path, m, "num_batches_tracked")
+	in := map[string][]stages.Input{"data": {data}, "weights": {{Path: path, Ref: artifact.Ref{Type: artifact.File}}}}
+	out, said, err := run(t, values("model", "resnet8", "epochs", 1.0, "batch", 8.0, "learning_rate", 1e-30), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := onnx.Load(filepath.Join(out, "model"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, same := range map[string]bool{"conv1.weight": true, "layer3.0.conv2.weight": true, "fc.weight": false} {
+		want, _ := m.Tensor(name)
+		have, ok := got.Tensor(name)
+		if !ok || slices.Equal(want.Data, have.Data) != same {
+			t.Errorf("%s: the file's values: %v, want %v", name, !same, same)
+		}
+	}
+	text := strings.Join(said.lines, "\n")
+	for _, want := range []string{"fc.weight has dimensions [3 64] in the model, [5 64] in the file", "not in the model: num_batches_tracked", "2 have other dimensions there"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the log lacks %q:\n%s", want, text)
+		}
+	}
+	other, err := zoo.Build("vit_tiny", zoo.Options{Classes: []string{"a", "b"}, Channels: 1, Height: 16, Width: 16, Mean: []float64{0.5}, Std: []float64{0.25}, Seed: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state(t, path, other, "x")
+	for content, want := range map[string]string{"": "Weights do not fit", "PK\x03\x04 and so on": "Weights cannot be read", "\x10": "Weights cannot be read"} {
+		if content != "" {
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, _, err := run(t, values("model", "resnet8", "epochs", 1.0, "batch", 8.0), in)
+		var p stages.Problem
+		if !errors.As(err, &p) || p.Arg != "weights" || p.Summary != want {
+			t.Errorf("%q: %v", content, err)
+		}
+	}
+}
+
+// state writes the weights of a model as a safetensors file, with one more scalar.
+func state(t *testing.T, path string, m *onnx.Model, more string) {
+	t.Helper()
+	header, data := map[string]any{}, []byte{}
+	add := func(name string, dims []int, values []float32) {
+		begin := len(data)
+		for _, v := range values {
+			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
+		}
+		header[name] = map[string]any{"dtype": "F32", "shape": dims, "data_offsets": []int{begin, len(data)}}
+	}
+	for _, p := range m.Graph().Initializer {
+		if v, ok := m.Tensor(p.Name); ok && p.Name != onnx.NormalMean && p.Name != onnx.NormalStd {
+			add(p.Name, v.Dims, v.Data)
+		}
+	}
+	add(more, []int{}, []float32{1})
+	text, err := json.Marshal(header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...), data...), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

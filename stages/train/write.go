@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/darkroom-dev/darkroom/learn"
+	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/report"
 	"github.com/darkroom-dev/darkroom/stages"
 	"github.com/darkroom-dev/darkroom/stages/recipe"
@@ -81,10 +82,30 @@ func (t *train) page(args stages.Args, c learn.Config, r *learn.Result) *report.
 		for _, n := range t.notes {
 			p.Text(strings.ToUpper(n[:1]) + n[1:] + ".")
 		}
+		if t.match != nil {
+			p.Table(matchTable(*t.match))
+		}
 	}
 	p.Section("Arguments")
 	p.Table(report.Table{Title: "How it was trained", Columns: []report.Column{{Name: "Argument"}, {Name: "Value"}}, Rows: t.arguments(args, c)})
 	return p
+}
+
+// matchTable lists every weight of the model and of the file with what became of it.
+func matchTable(m onnx.Match) report.Table {
+	t := report.Table{Title: "Weights of the file", Folded: true, Columns: []report.Column{{Name: "Weight"}, {Name: "What became of it"}}}
+	add := func(what string, names []string) {
+		for _, name := range names {
+			t.Rows = append(t.Rows, []string{name, what})
+		}
+	}
+	for _, d := range m.Different {
+		add(fmt.Sprintf("left: dimensions %v in the model, %v in the file", d.Model, d.File), []string{d.Name})
+	}
+	add("starts fresh: not in the file", m.Missing)
+	add("not used: not in the model", m.Unused)
+	add("loaded", m.Loaded)
+	return t
 }
 
 func (t *train) plots(c learn.Config, r *learn.Result) []report.LinePlot {
