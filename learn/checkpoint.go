@@ -59,6 +59,9 @@ func (r *run) fingerprint() (artifact.Digest, error) {
 		source = r.Source.Identity()
 	}
 	further := fmt.Sprintf("%s %+v %t %+v %+v %+v %+v %+v %+v %q", maskIdentity(r.Masks), r.Clip, r.Balanced, r.Drop, r.Freeze, r.Rates, r.Average, r.SWA, r.Stopping, r.Monitor)
+	if r.Settle.Share > 0 {
+		further += fmt.Sprintf(" %+v", r.Settle)
+	}
 	text := fmt.Sprintf("%s %s %d %d %d %d %d %x %T%+v %T %s %q %q %T%+v %d %s", artifact.DigestBytes(model), r.Backend.Description(), r.Data.Len(), images,
 		r.Epochs, r.Batch, r.Accumulate, r.LearningRate, r.Optimizer, r.Optimizer, r.Objective, r.Objective.Identity(), source, r.JudgeIdentity, r.Schedule.Shape, r.Schedule, r.Seed, further)
 	return artifact.DigestBytes([]byte(text)), nil

@@ -48,7 +48,7 @@ func (p *plan) isParameter(name string) bool { return p.role[name] == parameterR
 
 // weightInputs are the inputs of each operator that hold weights, by nature of the operator.
 var weightInputs = map[string][]int{"Conv": {1, 2}, "Gemm": {0, 1, 2}, "MatMul": {0, 1}, "BatchNormalization": {1, 2}, "LayerNormalization": {1, 2},
-	"InstanceNormalization": {1, 2}, "GroupNormalization": {1, 2}, "PRelu": {1}}
+	"InstanceNormalization": {1, 2}, "GroupNormalization": {1, 2}, "PRelu": {1}, onnx.FakeQuantizeOperator: {1}}
 
 // unlearnable are operators that exporters make masks and positions with: nothing flows back through them.
 var unlearnable = map[string]bool{"Equal": true, "Greater": true, "Less": true, "GreaterOrEqual": true, "LessOrEqual": true, "Not": true, "And": true, "Or": true,
@@ -208,7 +208,8 @@ func isMask(t onnx.Tensor) bool {
 // checkOperators names every operator that cannot be trained through, before anything is built.
 func checkOperators(m *onnx.Model) error {
 	for _, n := range m.Graph().Node {
-		if n.Domain != "" && n.Domain != "ai.onnx" || !supported(n.OpType) {
+		standard := n.Domain == "" || n.Domain == "ai.onnx" || n.Domain == onnx.OwnDomain
+		if !standard || !supported(n.OpType) {
 			return fmt.Errorf("%s cannot be trained through. Supported operators: %s", onnx.NodeText(n), strings.Join(operatorNames(), ", "))
 		}
 	}

@@ -37,6 +37,7 @@ type Config struct {
 	Balanced     bool // every class comes equally often in an epoch; of DataSource only
 	Drop         Drop
 	Freeze       Freeze
+	Settle       Settle // freezes parameters late
 	Rates        LayerRates
 	Masks        map[string][]bool // hold numbers of parameters at 0; see MachineOptions
 	Average      Average           // of the weights, judged and given in their place
@@ -327,10 +328,14 @@ func (r *run) stopped(err error) error {
 	return errors.Join(err, r.keep())
 }
 
-// thaw freezes what is frozen in the epoch that comes.
+// thaw freezes what is frozen in the step that comes.
 func (r *run) thaw() error {
 	frozen, err := r.Freeze.frozenIn(r.epoch, r.Model, r.machine.plan)
 	if err != nil {
+		return err
+	}
+	done, total := r.steps()
+	if err := r.Settle.freeze(frozen, done, total, r.Model, r.machine.plan); err != nil {
 		return err
 	}
 	changed, err := r.machine.Freeze(frozen)
@@ -356,9 +361,13 @@ func (c Config) StepRate(step, total, perEpoch int) float64 {
 }
 
 func (r *run) step(b *Batch) error {
-	done, _ := r.steps()
+	done, total := r.steps()
+	if done > 0 && done == r.Settle.from(total) {
+		if err := r.thaw(); err != nil {
+			return err
+		}
+	}
 	rate := r.rate(done)
-	_, total := r.steps()
 	r.machine.SetMomentum(r.Schedule.Momentum(done, total, r.source.Batches()))
 	out, err := r.machine.Step(b, rate)
 	if err != nil {

@@ -61,9 +61,22 @@ func findLayers(m *onnx.Model, p *plan) layers {
 		ends[r.output] = true
 	}
 	at, block := -1, 0
+	through := map[string][]string{} // by what a fake quantization of weights gives: the weights and the factor
 	for _, n := range m.Graph().Node {
+		if n.OpType == onnx.FakeQuantizeOperator && p.isParameter(n.Input[0]) {
+			through[n.Output[0]] = n.Input
+			continue
+		}
 		opens := false
+		var inputs []string
 		for _, in := range n.Input {
+			if weights := through[in]; weights != nil {
+				inputs = append(inputs, weights...)
+			} else {
+				inputs = append(inputs, in)
+			}
+		}
+		for _, in := range inputs {
 			if _, seen := l.layer[in]; p.isParameter(in) && !seen {
 				opens = opens || matrix[in] && slices.Contains([]string{"Conv", "Gemm", "MatMul"}, n.OpType)
 			}
@@ -74,7 +87,7 @@ func findLayers(m *onnx.Model, p *plan) layers {
 				block = at
 			}
 		}
-		for _, in := range n.Input {
+		for _, in := range inputs {
 			if _, seen := l.layer[in]; p.isParameter(in) && !seen {
 				l.layer[in], l.block[in], l.node[in] = max(at, 0), block, n.Name
 			}
