@@ -47,6 +47,7 @@ type writing struct {
 	weights map[string]string              // by initializer: what its DequantizeLinear gives
 	scales  map[string]*Weights
 	before  []*protos.NodeProto // DequantizeLinear of weights and biases, at the start
+	fake    bool                // FakeQuantize in place of pairs, for training
 }
 
 // Apply writes the quantized model. weights replaces how the weights of a node, by its first output, are rounded; nil: to the nearest. The plan's graph does not
@@ -152,6 +153,12 @@ func (w *writing) makePair(value string) {
 	if !ok {
 		return
 	}
+	if w.fake {
+		if source == value {
+			w.makeFake(value)
+		}
+		return
+	}
 	a := w.parameters(source)
 	scale, zero := source+".quantized.scale", source+".quantized.zero"
 	w.g.SetTensor(scaleTensor(scale, []float64{a.Scale}))
@@ -183,10 +190,17 @@ func (w *writing) layer(n *protos.NodeProto, given *Weights) error {
 			w.p.widen(w.x, n, codes, data, w.ranges)
 		}
 		w.scales[name] = codes
+		if w.fake {
+			w.fakeLayer(n, codes, int(w.p.scheme.levels()))
+			return nil
+		}
 		w.weights[name] = w.dequantize(name, int8Tensor(name+".quantized", dims, codes.Codes), codes.Scales, codes.Axis)
 	}
 	codes := w.scales[name]
 	n.Input[1] = w.weights[name]
+	if w.fake {
+		return nil
+	}
 	if len(n.Input) > 2 && n.Input[2] != "" && w.p.scheme.Target != TensorRT {
 		return w.bias(n, codes)
 	}

@@ -23,6 +23,7 @@ import (
 // The values of method.
 const (
 	ptq        = "ptq"
+	qat        = "qat"
 	dynamic    = "dynamic"
 	weightOnly = "weight_only"
 	fp16       = "fp16"
@@ -34,11 +35,14 @@ var Kind = &stages.Kind{
 	Name:    "quantize",
 	Version: 2,
 	Doc: "Makes a model smaller and faster. With `method = \"ptq\"`, layers compute in int8, written as pairs of QuantizeLinear and DequantizeLinear that ONNX Runtime and TensorRT fuse; the ranges of " +
-		"values are found by running the model on calibration images. `dynamic` finds ranges while the model runs, `weight_only` keeps only weights in 8 or 4 bits, `fp16` and `bf16` convert to 16 bits and keep what overflows in float32.\n\n" +
+		"values are found by running the model on calibration images. `qat` goes on from there: it trains the model for a short time with the rounding of its int8 form, " +
+		"which brings back accuracy that rounding alone costs. `dynamic` finds ranges while the model runs, `weight_only` keeps only weights in 8 or 4 bits, `fp16` and `bf16` convert to 16 bits and keep what overflows in float32.\n\n" +
 		"The two targets differ. For `onnxruntime`, values are uint8 with a zero point, biases are int32, and element-wise operators between layers are quantized too. For `tensorrt`, values are int8 without a zero point, pairs stand only before layers and on the " +
 		"skip branches of sums, and convolutions with under 16 channels, except the first, stay in float. BatchNormalization is folded first. Layer normalisations and products of two activations stay in float.\n\n" +
 		"With `validation`, the accuracy before and after is reported, and with `max_accuracy_drop` the layers that cost most go back to float until the drop holds. `ranges` has the columns value, low, high, scale, zero_point and type. The report lists every layer's " +
 		"signal to quantization noise ratio (SQNR) in decibels.\n\n" +
+		"With `qat`, connect labelled images to `data`; their policy is applied. BatchNormalization is folded before, values and weights are rounded in each step, gradients pass through the rounding within the range and not outside " +
+		"(the clipped straight-through estimator), and scales are learned too (by the estimator of LSQ, Esser et al. 2020, as factors of where calibration put them) until `freeze_scales`; zero points stay those of calibration. The block `training` has the arguments that all training has. What is trained is what the file computes.\n\n" +
 		"A processor without VNNI adds products in 16 bits, which saturates where weights are large; the log warns of that, and `reduced_range` avoids it at the cost of one bit.",
 	Example: `quantize "int8" {
   model             = train.net.model
@@ -48,6 +52,7 @@ var Kind = &stages.Kind{
   max_accuracy_drop = 0.01
 }`,
 	Computes: true,
+	Seeded:   true,
 	New:      func() stages.Stage { return &quantize{} },
 }
 
@@ -67,14 +72,16 @@ type quantize struct {
 	maxDrop          float64
 	validationImages int
 	mean, std        []float64
+	training         training
 }
 
 func (q *quantize) Declare(s *stages.Schema) {
 	s.In("model", artifact.Model, "The model to quantize: an ONNX classifier in float32.")
-	s.In("calibration", artifact.Dataset, "Images like those that the model will see, 500 or more; their labels and policy are not used. `weight_only`, `dynamic` and `bf16` do without.").OrNone()
+	s.In("calibration", artifact.Dataset, "Images like those that the model will see, 500 or more; their labels and policy are not used. `weight_only`, `dynamic` and `bf16` do without, and `qat` takes those of `data` in their place.").OrNone()
+	s.In("data", artifact.Dataset, "Labelled images to train on with `qat`. They must not be those of `validation`.").OrNone()
 	s.In("validation", artifact.Dataset, "Labelled images by which the accuracy before and after is measured.").OrNone()
-	s.String(&q.method, "method", ptq, "How: post-training int8, int8 with ranges found while it runs, weights alone, or 16 bits.").OneOf(ptq, dynamic, weightOnly, fp16, bf16)
-	s.String(&q.target, "target", string(quantization.ONNXRuntime), "Who runs the model. It decides where pairs stand and which integer types they have (method `ptq`).").OneOf(string(quantization.ONNXRuntime), string(quantization.TensorRT))
+	s.String(&q.method, "method", ptq, "How: post-training int8, int8 with training, int8 with ranges found while it runs, weights alone, or 16 bits.").OneOf(ptq, qat, dynamic, weightOnly, fp16, bf16)
+	s.String(&q.target, "target", string(quantization.ONNXRuntime), "Who runs the model. It decides where pairs stand and which integer types they have (methods `ptq` and `qat`).").OneOf(string(quantization.ONNXRuntime), string(quantization.TensorRT))
 	s.String(&q.calibrator, "calibrator", string(quantization.MSE), "How a range follows from the numbers seen: least squared error, smallest and largest, their moving average over batches, all but a share, or least divergence (2,048 bins).").OneOf(quantization.Methods...)
 	s.Float(&q.percentile, "percentile", 99.99, "With that calibrator: the share of numbers within the range.").In(90, 100).InUnit("%")
 	s.Int(&q.images, "images", 1024, "How many calibration images are used, taken evenly from the dataset; 0 takes all.").In(0, 1e7).InUnit("images")
@@ -92,15 +99,18 @@ func (q *quantize) Declare(s *stages.Schema) {
 	s.Int(&q.validationImages, "validation_images", 0, "How many of the validation images are used, the first ones; 0 takes all.").In(0, 1e8).InUnit("images")
 	s.Floats(&q.mean, "mean", nil, "Per channel, for models from elsewhere that do not normalise their input themselves: pixels (0–1) have it subtracted. Models made by darkroom do, and are not touched.").In(-1000, 1000)
 	s.Floats(&q.std, "std", nil, "Per channel, with `mean`: pixels are divided by it then.").Above(0)
+	s.Block("training", &q.training, "How `qat` trains.").Present(&q.training.given)
 	s.Out("model", artifact.Model, "The quantized model.")
 	s.Out("ranges", artifact.Table, "The range and the parameters of every quantized value, as CSV.")
 	s.Out("report", artifact.Report, "Accuracy before and after, the error of every layer, and what stayed in float.")
 	s.Reports("accuracy", stages.Number, "Share of right answers of the quantized model on `validation`; null without it.")
 	s.Reports("accuracy_before", stages.Number, "Share of right answers of the model before; null without `validation`.")
 	s.Reports("accuracy_drop", stages.Number, "The latter minus the former; null without `validation`.")
+	s.Reports("accuracy_calibrated", stages.Number, "With `qat`: share of right answers after calibration, before training; null otherwise.")
 	s.Reports("size_ratio", stages.Number, "Size of the quantized file as a share of the one before.")
 	s.Reports("quantized", stages.Integer, "How many nodes are quantized or converted.")
 	s.Reports("kept", stages.Any, "Names of the nodes that stay in float because of `max_accuracy_drop`.")
+	s.Measures("images_per_second", "images/s", "With `qat`: training images a second, without validation.")
 	s.Reports("calibration_images", stages.Integer, "How many images the ranges come from.")
 }
 
@@ -118,11 +128,17 @@ func (q *quantize) Check() []stages.Problem {
 	if q.bits != 8 && q.method != weightOnly {
 		return []stages.Problem{stages.Problemf("bits", "Width that the method lacks", "Only method = \"weight_only\" keeps weights in %d bits; the others compute in 8 or 16.", q.bits)}
 	}
-	return nil
+	return q.checkTraining()
 }
 
 // CheckInputs implements stages.InputChecker.
 func (q *quantize) CheckInputs(connected map[string]bool) []stages.Problem {
+	switch {
+	case q.method == qat && !connected["data"]:
+		return []stages.Problem{stages.Problemf("data", "No images to train on", "The method \"qat\" trains the model. Connect labelled images to \"data\", a training split for example.")}
+	case q.method != qat && connected["data"]:
+		return []stages.Problem{stages.Problemf("data", "Argument without effect", "Only method = \"qat\" trains on \"data\". Remove it, or write method = \"qat\".")}
+	}
 	if !connected["calibration"] && (q.method == ptq || q.method == fp16) {
 		return []stages.Problem{stages.Problemf("calibration", "No calibration images", "The method %q finds ranges by running the model on images. Connect \"calibration\", a training split for example.", q.method)}
 	}
@@ -143,6 +159,8 @@ func (q *quantize) Run(ctx context.Context, job *stages.Job) error {
 	switch q.method {
 	case ptq:
 		made, err = r.static(ctx)
+	case qat:
+		made, err = r.trained(ctx)
 	case fp16, bf16:
 		made, err = r.half(ctx)
 	default:
@@ -161,6 +179,7 @@ type run struct {
 	model       *onnx.Model
 	size        int64 // of the model's file, bytes
 	calibration *dataset.Dataset
+	data        *dataset.Dataset // to train on
 	validation  *dataset.Dataset
 	before      float64 // accuracy, where there is validation
 }
@@ -175,10 +194,11 @@ type outcome struct {
 	layers []layerRow
 	notes  []string // sentences for the report
 	after  *float64 // accuracy, where it is known already
+	fit    *fitted  // what training came to; nil: there was none
 }
 
 func (r *run) close() {
-	for _, d := range []*dataset.Dataset{r.calibration, r.validation} {
+	for _, d := range []*dataset.Dataset{r.calibration, r.data, r.validation} {
 		if d != nil {
 			d.Close()
 		}
@@ -198,7 +218,7 @@ func (q *quantize) open(job *stages.Job) (*run, error) {
 	if _, err := quantization.Prepare(r.model); err != nil {
 		return nil, modelProblem(err)
 	}
-	for port, to := range map[string]**dataset.Dataset{"calibration": &r.calibration, "validation": &r.validation} {
+	for port, to := range map[string]**dataset.Dataset{"calibration": &r.calibration, "data": &r.data, "validation": &r.validation} {
 		in, ok := job.Input(port)
 		if !ok {
 			continue

@@ -98,6 +98,27 @@ func TestConformance(t *testing.T) {
 				Inputs: func(t *testing.T, dir string) map[string][]stages.Input { return inputs(t, dir, fresh(t, "resnet8")) }})
 		})
 	}
+	t.Run("pinned-training.json", func(t *testing.T) {
+		stagetest.Run(t, stagetest.Fixture{Kind: Kind, Device: device(), PinFile: "testdata/pinned-training.json", Args: trainingArgs(nil),
+			Inputs: func(t *testing.T, dir string) map[string][]stages.Input { return withData(t, dir, fresh(t, "resnet8")) }})
+	})
+}
+
+// trainingArgs are those of a short training, with more in its block.
+func trainingArgs(more map[string]any) stages.Args {
+	block := map[string]any{"epochs": 2.0, "batch": 8.0, "checkpoint": 1.0}
+	for k, v := range more {
+		block[k] = v
+	}
+	return stages.Args{Values: map[string]any{"method": "qat", "calibrator": "minmax"}, Blocks: []stages.BlockArgs{{Type: "training", Args: stages.Args{Values: block}}}}
+}
+
+// withData has images to train on, too.
+func withData(t *testing.T, dir string, m *onnx.Model) map[string][]stages.Input {
+	in := inputs(t, dir, m)
+	writeDataset(t, filepath.Join(dir, "data"), 64, 16)
+	in["data"] = input(filepath.Join(dir, "data"), artifact.Dataset)
+	return in
 }
 
 // said is a Reporter that keeps values and log lines.
@@ -123,16 +144,21 @@ func (s *said) Measure(string, float64) {}
 // execute runs the kind once.
 func execute(t *testing.T, args map[string]any, in map[string][]stages.Input, d stages.Device) (*said, string, error) {
 	t.Helper()
+	return executeArgs(t, stages.Args{Values: args}, in, d)
+}
+
+func executeArgs(t *testing.T, args stages.Args, in map[string][]stages.Input, d stages.Device) (*said, string, error) {
+	t.Helper()
 	q := Kind.New()
 	connected := map[string]bool{}
 	for port := range in {
 		connected[port] = true
 	}
-	if _, problems := stages.Decode(q, stages.Args{Values: args}, connected); len(problems) > 0 {
+	if _, problems := stages.Decode(q, args, connected); len(problems) > 0 {
 		return nil, "", problems[0]
 	}
 	s := &said{values: map[string]any{}}
-	job := (&stages.Job{Kind: "quantize", OutDir: t.TempDir(), ScratchDir: t.TempDir(), Inputs: in, Device: d, Resources: stages.Resources{CPUs: 1}}).WithReporter(s)
+	job := (&stages.Job{Kind: "quantize", Args: args, OutDir: t.TempDir(), ScratchDir: t.TempDir(), Inputs: in, Device: d, Resources: stages.Resources{CPUs: 1}}).WithReporter(s)
 	return s, job.OutDir, q.Run(context.Background(), job)
 }
 
@@ -304,6 +330,73 @@ func TestEverySingleMethod(t *testing.T) {
 			t.Errorf("%v: %v", args, err)
 		} else if s.values["accuracy"] != nil {
 			t.Errorf("%v: an accuracy without validation", args)
+		}
+	}
+}
+
+// lossy tells bright from dark by one weight that rounds to 0 with the scale of another, as little as it takes.
+func lossy(t *testing.T) *onnx.Model {
+	b := onnx.NewBuilder("lossy", 3, 16, 16)
+	x := b.Node("Relu", "r", []string{b.Node("Conv", "sturdy", []string{onnx.InputName, b.Tensor("w1", []int{2, 3, 1, 1}, []float32{0.33, 0.33, 0.33, 0, 0, 0}), b.Tensor("b1", []int{2}, []float32{0, 5})})})
+	x = b.Node("Conv", "fragile", []string{x, b.Tensor("w2", []int{2, 2, 1, 1}, []float32{3.5, 0, 0, 1000}), b.Tensor("b2", []int{2}, []float32{0, -5000})})
+	x = b.Node("Flatten", "f", []string{b.Node("GlobalAveragePool", "p", []string{x})}, onnx.IntOf("axis", 1))
+	b.Node("Gemm", onnx.OutputName, []string{x, b.Tensor("w3", []int{2, 2}, []float32{-1, 1, 0, 0}), b.Tensor("b3", []int{2}, []float32{1.75, -1.75})})
+	m, err := b.Model(2, onnx.Meta{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// TestTrainingBringsAccuracyBack: with one scale for all weights of a layer the model is lost, and training with the rounding in place brings it back.
+func TestTrainingBringsAccuracyBack(t *testing.T) {
+	needLibrary(t)
+	in := withData(t, t.TempDir(), lossy(t))
+	args := trainingArgs(map[string]any{"epochs": 12.0, "learning_rate": 0.05, "freeze_scales": 0.02})
+	args.Values["per_channel"] = false
+	args.Blocks[0].Args.Blocks = []stages.BlockArgs{{Type: "optimizer", Label: "adamw"}}
+	s, out, err := executeArgs(t, args, in, device())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := s.values
+	if v["accuracy_before"] != 1.0 || v["accuracy_calibrated"].(float64) > 0.8 || v["accuracy"].(float64) < 0.95 {
+		t.Errorf("accuracy %v, after calibration %v, after training %v", v["accuracy_before"], v["accuracy_calibrated"], v["accuracy"])
+	}
+	page, err := os.ReadFile(filepath.Join(out, "report"))
+	if err != nil || !strings.Contains(string(page), "after calibration alone") || !strings.Contains(string(page), "stayed as they were then") {
+		t.Errorf("the report does not tell of the training (%v)", err)
+	}
+}
+
+func TestBadTraining(t *testing.T) {
+	needLibrary(t)
+	dir := t.TempDir()
+	good := withData(t, dir, fresh(t, "resnet8"))
+	without := inputs(t, t.TempDir(), fresh(t, "resnet8"))
+	ptqArgs := trainingArgs(nil)
+	ptqArgs.Values["method"] = "ptq"
+	rounding := trainingArgs(nil)
+	rounding.Values["adaround"] = true
+	mean := trainingArgs(nil)
+	mean.Values["mean"], mean.Values["std"] = []any{0.5, 0.5, 0.5}, []any{0.5, 0.5, 0.5}
+	for name, c := range map[string]struct {
+		args stages.Args
+		in   map[string][]stages.Input
+		want string
+	}{
+		"no data":          {trainingArgs(nil), without, "Connect labelled images to \"data\""},
+		"data without qat": {stages.Args{}, good, "Only method = \"qat\" trains on"},
+		"block alone":      {ptqArgs, without, "Only method = \"qat\" trains"},
+		"adaround":         {rounding, good, "moves weights and biases itself"},
+		"mean":             {mean, good, "normalise their input themselves"},
+		"batch":            {trainingArgs(map[string]any{"batch": 100.0}), good, "more than the 64 images"},
+		"diverges":         {trainingArgs(map[string]any{"learning_rate": 1e30}), good, "Lower its learning_rate"},
+	} {
+		_, _, err := executeArgs(t, c.args, c.in, device())
+		var p stages.Problem
+		if !errors.As(err, &p) || !strings.Contains(p.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

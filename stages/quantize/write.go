@@ -56,6 +56,13 @@ func (r *run) write(ctx context.Context, made *outcome) error {
 	r.job.Value("quantized", made.nodes)
 	r.job.Value("kept", append([]string{}, made.kept...))
 	r.job.Value("calibration_images", made.images)
+	r.job.Value("accuracy_calibrated", nil)
+	if made.fit != nil {
+		r.job.Measure("images_per_second", made.fit.Rate)
+		if made.fit.calibrated != nil {
+			r.job.Value("accuracy_calibrated", *made.fit.calibrated)
+		}
+	}
 	if made.after == nil {
 		r.job.Value("accuracy", nil)
 		r.job.Value("accuracy_before", nil)
@@ -102,13 +109,13 @@ func writeRanges(path string, rows []rangeRow) error {
 	return err
 }
 
-var methodNames = map[string]string{ptq: "int8 after training", dynamic: "int8 with ranges found while it runs", weightOnly: "weights alone", fp16: "float16", bf16: "bfloat16"}
+var methodNames = map[string]string{ptq: "int8 after training", qat: "int8 with training", dynamic: "int8 with ranges found while it runs", weightOnly: "weights alone", fp16: "float16", bf16: "bfloat16"}
 
 func (r *run) page(made *outcome, size int64, ratio float64) *report.Page {
 	p := report.New("Quantization")
 	subtitle := methodNames[r.method]
 	switch r.method {
-	case ptq:
+	case ptq, qat:
 		subtitle += fmt.Sprintf(", for %s, ranges by %s over %s images", r.target, r.calibrator, report.Count(made.images))
 	case weightOnly:
 		subtitle += fmt.Sprintf(", in %d bits", r.bits)
@@ -126,6 +133,9 @@ func (r *run) page(made *outcome, size int64, ratio float64) *report.Page {
 			t.Rows = append(t.Rows, []string{name})
 		}
 		p.Table(t)
+	}
+	if made.fit != nil {
+		r.trainingSection(p, made.fit)
 	}
 	if len(made.layers) > 0 {
 		layersSection(p, made.layers)
@@ -148,6 +158,9 @@ func (r *run) facts(made *outcome, size int64, ratio float64) []report.Fact {
 		d := report.Fact{Name: "Change", Value: report.Points(*made.after - r.before)}
 		if r.before-*made.after > 0.01 {
 			d.Tone = report.Bad
+		}
+		if made.fit != nil {
+			f.Note = fmt.Sprintf("%s before, %s after calibration alone, on %s images", report.Percent(r.before), report.Percent(*made.fit.calibrated), report.Count(r.validationCount()))
 		}
 		facts = append(facts, f, d)
 	}

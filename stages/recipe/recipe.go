@@ -30,12 +30,27 @@ type Recipe struct {
 	CheckpointEvery           float64 // seconds
 }
 
-// DeclareRecipe declares the arguments.
-func (r *Recipe) DeclareRecipe(s *stages.Schema) {
-	s.Int(&r.Epochs, "epochs", 0, "Passes over the training images.").Required().In(1, 100_000)
-	s.Int(&r.Batch, "batch", 128, "Images in a step.").In(1, 65536).InUnit("images")
+// Defaults are those of the arguments that differ between kinds.
+type Defaults struct {
+	Epochs, Batch int
+	Rate          float64 // the peak step size
+}
+
+// DeclareRecipe declares the arguments for a training from the beginning, which has no default of its epochs.
+func (r *Recipe) DeclareRecipe(s *stages.Schema) { r.declare(s, Defaults{Batch: 128, Rate: 0.1}) }
+
+// DeclareWith declares the arguments with other defaults.
+func (r *Recipe) DeclareWith(s *stages.Schema, d Defaults) { r.declare(s, d) }
+
+func (r *Recipe) declare(s *stages.Schema, d Defaults) {
+	epochs := s.Int(&r.Epochs, "epochs", d.Epochs, "Passes over the training images.")
+	if d.Epochs == 0 {
+		epochs = epochs.Required()
+	}
+	epochs.In(1, 100_000)
+	s.Int(&r.Batch, "batch", d.Batch, "Images in a step.").In(1, 65536).InUnit("images")
 	s.Int(&r.Accumulate, "accumulate", 1, "In how many equal micro-batches a batch passes through the model, one after the other; their gradients are averaged. It takes less memory. A batch normalisation sees one micro-batch at a time.").In(1, 65536)
-	s.Float(&r.Rate, "learning_rate", 0.1, "The peak step size.").Above(0)
+	s.Float(&r.Rate, "learning_rate", d.Rate, "The peak step size.").Above(0)
 	s.Choice(&r.optimizer, "optimizer", "sgd", "How a gradient moves the weights. Weight decay leaves out biases, embeddings of places, and the scales and shifts of normalisations, unless `decay_all` says otherwise.", Optimizers...)
 	s.Choice(&r.schedule, "schedule", "cosine", "How the step size goes over the training.", Schedules...)
 	s.Block("clip", clipArgs{&r.clip}, "Bounds the gradient of a step before the optimizer has it.")
