@@ -43,7 +43,8 @@ func writeReport(path string, rows []infer.Latency) error {
 
 // widthSection shows how the time falls with the channels, where narrower models were timed.
 func widthSection(p *report.Page, rows []infer.Latency) {
-	plot := report.LinePlot{Title: "Time by multiply-accumulates, as shares of the model's", X: report.Axis{Name: "multiply-accumulates", Percent: true}, Y: report.Axis{Name: "time", Percent: true}}
+	plot := report.LinePlot{Title: "Time by multiply-accumulates, as shares of the model's", NoLast: true,
+		X: report.Axis{Name: "multiply-accumulates", Percent: true, Zero: true}, Y: report.Axis{Name: "time", Percent: true, Zero: true}}
 	t := report.Table{Columns: []report.Column{{Name: "Threads", Number: true}, {Name: "Batch", Number: true}, {Name: "Channels", Number: true}, {Name: "Multiply-accumulates", Number: true},
 		{Name: "Median", Unit: "ms", Number: true}, {Name: "of the model's", Number: true}}}
 	for _, w := range wholes(rows) {

@@ -201,9 +201,9 @@ func (w *work) page(r *result, before, after *surgery.Costs, table []row, flopsR
 	if w.sparsity != noSparsity {
 		what = "weights set to zero, " + w.sparsity
 	}
-	p.Subtitle(fmt.Sprintf("%s, a share of %s", what, report.Percent(r.ratio)))
+	p.Subtitle(fmt.Sprintf("%s, ratio %s", what, report.Percent(r.ratio)))
 	facts := []report.Fact{
-		{Name: "FLOPs", Value: report.Percent(flopsRatio), Note: fmt.Sprintf("%s of %s", report.Count(after.Total.FLOPs), report.Count(before.Total.FLOPs))},
+		{Name: "FLOPs", Value: report.Percent(flopsRatio), Note: fmt.Sprintf("%s of %s", surgery.Text(after.Total.FLOPs), surgery.Text(before.Total.FLOPs))},
 		{Name: "Parameters", Value: report.Percent(parametersRatio), Note: fmt.Sprintf("of %s, zeroes left out", report.Count(before.Total.Parameters))},
 	}
 	if !math.IsNaN(r.accuracyAfter) {
@@ -219,11 +219,11 @@ func (w *work) page(r *result, before, after *surgery.Costs, table []row, flopsR
 	}
 	p.Facts(facts...)
 	p.Section("Layers")
-	layers := report.Table{Columns: []report.Column{{Name: "Layer"}, {Name: "Operator"}, {Name: "Channels", Number: true}, {Name: "after", Number: true}, {Name: "Parameters", Number: true}, {Name: "after", Number: true},
-		{Name: "FLOPs", Number: true}, {Name: "after", Number: true}}}
+	layers := report.Table{Columns: []report.Column{{Name: "Layer"}, {Name: "Operator"}, {Name: "Channels", Number: true}, {Name: "that stay", Number: true}, {Name: "Parameters", Number: true}, {Name: "that stay", Number: true},
+		{Name: "FLOPs", Number: true}, {Name: "that stay", Number: true}, {Name: "Share", Number: true}}}
 	for _, l := range table {
 		layers.Rows = append(layers.Rows, []string{l.name, l.operator, report.Count(l.channels[0]), report.Count(l.channels[1]), report.Count(l.before.Parameters), report.Count(l.after.Parameters),
-			report.Count(l.before.FLOPs), report.Count(l.after.FLOPs)})
+			surgery.Text(l.before.FLOPs), surgery.Text(l.after.FLOPs), report.Percent(float64(l.after.FLOPs) / float64(max(l.before.FLOPs, 1)))})
 	}
 	p.Table(layers)
 	if len(r.sensitivity) > 0 {

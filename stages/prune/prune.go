@@ -22,7 +22,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:     "prune",
-	Version:  2,
+	Version:  3,
 	Computes: true,
 	Seeded:   true,
 	Doc: "Makes a model smaller. Structured pruning removes whole channels, so that the model becomes smaller and faster wherever it runs: channels that must stand or fall " +
