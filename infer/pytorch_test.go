@@ -2,10 +2,13 @@ package infer
 
 import (
 	"encoding/binary"
+	"fmt"
+	"maps"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -39,33 +42,38 @@ var pyTorchSizes = map[string]int{"resnet18": 64, "mobilenet_v3_small": 64, "vit
 func TestAgreesWithPyTorch(t *testing.T) {
 	needLibrary(t)
 	if testing.Short() {
-		t.Skip("it starts PyTorch for each model")
+		t.Skip("it starts PyTorch")
 	}
-	python := peerPython(t)
-	for _, name := range zoo.Names() {
-		size := pyTorchSizes[name]
-		if size == 0 && os.Getenv("DARKROOM_ALL_MODELS") != "" {
-			size = 64
+	sizes := maps.Clone(pyTorchSizes)
+	if os.Getenv("DARKROOM_ALL_MODELS") != "" {
+		for _, name := range zoo.Names() {
+			if sizes[name] == 0 {
+				sizes[name] = 64
+			}
 			if strings.HasPrefix(name, "vit") {
-				size = 112
+				sizes[name] = 112
 			}
 		}
-		if size == 0 {
-			continue
-		}
-		t.Run(name, func(t *testing.T) { agreesWithPyTorch(t, python, name, size) })
 	}
-}
-
-func agreesWithPyTorch(t *testing.T, python, name string, size int) {
 	dir := t.TempDir()
-	script := filepath.Join("..", "onnx", "zoo", "testdata", "reference.py")
-	if out, err := exec.CommandContext(t.Context(), python, script, name, strconv.Itoa(size), dir).CombinedOutput(); err != nil {
+	command := []string{filepath.Join("..", "onnx", "zoo", "testdata", "reference.py"), dir}
+	names := slices.Sorted(maps.Keys(sizes))
+	for _, name := range names {
+		command = append(command, fmt.Sprintf("%s=%d", name, sizes[name]))
+	}
+	if out, err := exec.CommandContext(t.Context(), peerPython(t), command...).CombinedOutput(); err != nil {
 		if strings.Contains(string(out), "ModuleNotFoundError") {
 			t.Skipf("%s", out)
 		}
 		t.Fatalf("%v\n%s", err, out)
 	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) { agreesWithPyTorch(t, filepath.Join(dir, name), name, sizes[name]) })
+	}
+}
+
+// agreesWithPyTorch compares a model's answers with those that the script wrote into the folder.
+func agreesWithPyTorch(t *testing.T, dir, name string, size int) {
 	o := zoo.Options{Channels: 3, Height: size, Width: size, Seed: 1}
 	for i := range 10 {
 		o.Classes = append(o.Classes, strconv.Itoa(i))

@@ -209,7 +209,7 @@ func (s *Session) Close() {
 }
 
 // Logits runs the model on n images of pixels from 0 to 1, (n, C, H, W), and returns (n, classes). It runs batch after
-// batch, the last one filled up with zeros, and ends early with ctx's error.
+// batch, the last one filled up with zeros, and ends early with ctx's error. Nobody may change the images meanwhile: a whole batch is not copied.
 func (s *Session) Logits(ctx context.Context, images []float32, n int) ([]float32, error) {
 	size := s.info.Channels * s.info.Height * s.info.Width
 	if n < 0 || len(images) != n*size {
@@ -218,14 +218,27 @@ func (s *Session) Logits(ctx context.Context, images []float32, n int) ([]float3
 	var logits []float32
 	for first := 0; first < n; first += s.info.Batch {
 		count := min(s.info.Batch, n-first)
-		s.fill(images[first*size : (first+count)*size])
-		out, err := s.run(ctx)
+		out, err := s.answer(ctx, images[first*size:(first+count)*size])
 		if err != nil {
 			return nil, err
 		}
 		logits = append(logits, out[:count*len(out)/s.info.Batch]...)
 	}
 	return logits, nil
+}
+
+// answer runs the graph on at most a batch of images. Those of a whole batch that need no normalisation go into it as they lie.
+func (s *Session) answer(ctx context.Context, images []float32) ([]float32, error) {
+	if len(images) < len(s.input.GetData()) || s.mean != nil {
+		s.fill(images)
+		return s.run(ctx, s.input)
+	}
+	input, err := onnxruntime.NewTensor(s.input.GetShape(), images)
+	if err != nil {
+		return nil, fmt.Errorf("input tensor of %s: %w", s.path, err)
+	}
+	defer input.Destroy()
+	return s.run(ctx, input)
 }
 
 // fill copies images into the input tensor, normalised, and clears the rest of it.
@@ -242,8 +255,8 @@ func (s *Session) fill(images []float32) {
 	}
 }
 
-// run executes the graph on the input tensor and returns a copy of its output. (Batch, classes)
-func (s *Session) run(ctx context.Context) ([]float32, error) {
+// run executes the graph on a tensor and returns a copy of its output. (Batch, classes)
+func (s *Session) run(ctx context.Context, input *onnxruntime.Tensor[float32]) ([]float32, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -257,7 +270,7 @@ func (s *Session) run(ctx context.Context) ([]float32, error) {
 		options.Terminate()
 	})
 	outputs := []onnxruntime.Value{nil}
-	err = s.session.RunWithOptions([]onnxruntime.Value{s.input}, outputs, options)
+	err = s.session.RunWithOptions([]onnxruntime.Value{input}, outputs, options)
 	if !stop() {
 		<-ended // the options must outlive Terminate
 	}

@@ -42,7 +42,7 @@ func Time(ctx context.Context, s *Session, threads int, o TimingOptions) (*Timin
 	}
 	s.fill(pixels)
 	for range max(1, o.Warmup) {
-		if _, err := s.run(ctx); err != nil {
+		if _, err := s.run(ctx, s.input); err != nil {
 			return nil, err
 		}
 	}
@@ -50,7 +50,7 @@ func Time(ctx context.Context, s *Session, threads int, o TimingOptions) (*Timin
 	started := time.Now()
 	for len(t.Took) < max(1, o.Runs) {
 		before := time.Now()
-		if _, err := s.run(ctx); err != nil {
+		if _, err := s.run(ctx, s.input); err != nil {
 			return nil, err
 		}
 		t.Took = append(t.Took, float64(time.Since(before).Nanoseconds())/1e6)

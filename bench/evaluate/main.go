@@ -229,17 +229,24 @@ func store(dir string, c benchCase) error {
 	return errors.Join(w.Close(), raw.Close(), model.Save(filepath.Join(dir, "model.onnx")))
 }
 
-// listener keeps the last progress of the model's answering, whose rate counts reading and preparing the images too.
+// listener takes the rate of the model's answering from the end of the first batch on, as the bare loop runs one before it looks at the clock. It counts reading
+// and preparing the images.
 type listener struct {
-	mu   sync.Mutex // guards rate
-	rate float64
+	mu    sync.Mutex // guards the rest
+	first int64      // images of the first batch
+	since time.Time
+	rate  float64
 }
 
 func (l *listener) Progress(p stages.Progress) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p.Phase == "model" {
-		l.rate = p.Rate
+	switch {
+	case p.Phase != "model":
+	case l.first == 0:
+		l.first, l.since = p.Done, time.Now()
+	default:
+		l.rate = float64(p.Done-l.first) / time.Since(l.since).Seconds()
 	}
 }
 func (l *listener) Log(string)              {}

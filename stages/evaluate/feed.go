@@ -18,7 +18,8 @@ type feed struct {
 	look    func(pixels []byte) []byte          // nil: as it is
 }
 
-// ready is some images, values 0 to 1, (n, C, H, W).
+// ready is some images, values 0 to 1, (n, C, H, W), until the next batch is asked for: then its memory is used again, since fresh memory costs as much as
+// making the values.
 type ready struct {
 	images []float32
 	n      int
@@ -33,6 +34,7 @@ func (f *feed) batches(ctx context.Context) iter.Seq2[*ready, error] {
 		defer workers.Wait()
 		defer cancel()
 		queue := make(chan chan *ready, f.workers)
+		free := make(chan []float32, f.workers+2) // at most so many batches are on the way
 		workers.Go(func() {
 			defer close(queue)
 			for first := 0; first < f.data.Len(); first += f.batch {
@@ -42,7 +44,7 @@ func (f *feed) batches(ctx context.Context) iter.Seq2[*ready, error] {
 				case <-ctx.Done():
 					return
 				}
-				workers.Go(func() { slot <- f.prepare(first) })
+				workers.Go(func() { slot <- f.prepare(first, free) })
 			}
 		})
 		for slot := range queue {
@@ -54,6 +56,10 @@ func (f *feed) batches(ctx context.Context) iter.Seq2[*ready, error] {
 			if !yield(b, b.err) || b.err != nil {
 				return
 			}
+			select {
+			case free <- b.images:
+			default:
+			}
 		}
 		if ctx.Err() != nil {
 			yield(nil, ctx.Err())
@@ -64,11 +70,16 @@ func (f *feed) batches(ctx context.Context) iter.Seq2[*ready, error] {
 // unit and zero make values from 0 to 1 of bytes, by channel, with the bits of the dataset's loader.
 var unit, zero = []float32{1.0 / 255, 1.0 / 255, 1.0 / 255}, []float32{0, 0, 0}
 
-func (f *feed) prepare(first int) *ready {
+func (f *feed) prepare(first int, free <-chan []float32) *ready {
 	info := f.data.Info()
 	size := info.ImageSize()
 	b := &ready{n: min(f.batch, f.data.Len()-first)}
-	b.images = make([]float32, b.n*size)
+	select {
+	case b.images = <-free:
+	default:
+		b.images = make([]float32, f.batch*size)
+	}
+	b.images = b.images[:b.n*size]
 	var buffer []byte
 	for i := range b.n {
 		pixels, err := f.data.Pixels(first+i, buffer)

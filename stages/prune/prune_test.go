@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomlx/compute-onnx/support/protos"
+
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/dataset/surfaces"
@@ -580,5 +582,79 @@ func TestLatencyAndTableBelongTogether(t *testing.T) {
 		if len(problems) != 1 || !strings.Contains(problems[0].Detail, c.want) {
 			t.Errorf("%v: %v, want %q", c.args, problems, c.want)
 		}
+	}
+}
+
+// What cannot be pruned is refused in words: which input, and the way out.
+func TestBadInput(t *testing.T) {
+	dir := t.TempDir()
+	save := func(name string, build func(b *onnx.Builder) string) []stages.Input {
+		b := onnx.NewBuilder(name, 1, 24, 24)
+		x := b.Node("Flatten", "flat", []string{build(b)})
+		b.Node("Gemm", onnx.OutputName, []string{x, b.Tensor("m", []int{576, 5}, make([]float32, 576*5))})
+		m, err := b.Model(5, onnx.Meta{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, name)
+		if err := m.Save(path); err != nil {
+			t.Fatal(err)
+		}
+		return []stages.Input{{Path: path, Ref: artifact.Ref{Type: artifact.Model}}}
+	}
+	whole, err := net(t, "resnet8").Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	truncated := filepath.Join(dir, "truncated")
+	if err := os.WriteFile(truncated, whole[:len(whole)/2], 0o666); err != nil {
+		t.Fatal(err)
+	}
+	other, err := zoo.Build("resnet8", zoo.Options{Classes: []string{"a", "b"}, Channels: 1, Height: 24, Width: 24})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Save(filepath.Join(dir, "two")); err != nil {
+		t.Fatal(err)
+	}
+	larger, err := zoo.Build("resnet8", zoo.Options{Classes: surfaces.Classes(), Channels: 3, Height: 32, Width: 32})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := larger.Save(filepath.Join(dir, "large")); err != nil {
+		t.Fatal(err)
+	}
+	file := func(name string) []stages.Input {
+		return []stages.Input{{Path: filepath.Join(dir, name), Ref: artifact.Ref{Type: artifact.Model}}}
+	}
+	for about, c := range map[string]struct {
+		model []stages.Input
+		want  string
+	}{
+		"truncated": {file("truncated"), "Model cannot be read"},
+		"quantized": {save("quantized", func(b *onnx.Builder) string {
+			q := b.Node("QuantizeLinear", "q", []string{onnx.InputName, b.Number("scale", 0.1), b.Raw(&protos.TensorProto{Name: "zero", DataType: int32(protos.TensorProto_INT8), RawData: []byte{0}})})
+			return b.Node("DequantizeLinear", "d", []string{q, "scale", "zero"})
+		}), "remove channels first and quantize then"},
+		"unknown operator":   {save("unknown", func(b *onnx.Builder) string { return b.Node("Wavelet", "w", []string{onnx.InputName}) }), "Wavelet"},
+		"other classes":      {file("two"), "The model has 2 outputs, but the images have"},
+		"images of one size": {file("large"), "The model takes images of 32×32 with 3 channels, but these are 24×24 with 1"},
+	} {
+		if _, _, err := runWith(t, values(map[string]any{"sensitivity_images": 0.0}), map[string][]stages.Input{"model": c.model}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", about, err, c.want)
+		}
+	}
+	// A ratio that empties a layer: 1 is refused when the pipeline is read, and anything below it keeps a channel of each layer.
+	if _, problems := stages.Decode(Kind.New(), values(map[string]any{"ratio": 1.0}), map[string]bool{"model": true}); len(problems) != 1 || problems[0].Arg != "ratio" {
+		t.Errorf("a ratio of 1: %v", problems)
+	}
+	job, _, err := run(t, values(map[string]any{"ratio": 0.999, "sensitivity_images": 0.0}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := onnx.Load(job.Output("model")); err != nil {
+		t.Error(err)
+	} else if w, ok := m.Tensor("layer2.0.conv1.weight"); !ok || w.Dims[0] != 1 {
+		t.Errorf("a ratio of 0.999 leaves %v", w.Dims)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/darkroom-dev/darkroom/artifact"
+	"github.com/darkroom-dev/darkroom/infer/infertest"
 	"github.com/darkroom-dev/darkroom/infer/ort"
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/onnx/qdq"
@@ -365,5 +366,36 @@ func TestProviderIsMissing(t *testing.T) {
 	}
 	if _, _, err := run(t, map[string]any{"provider": "onnxruntime", "precision": "int8"}); err == nil || !strings.Contains(err.Error(), "Put a quantize stage") {
 		t.Errorf("int8 without pairs: %v", err)
+	}
+}
+
+// What no engine can be built of is refused before TensorRT is looked for.
+func TestBadModels(t *testing.T) {
+	uninstall(t)
+	dir := t.TempDir()
+	whole, err := model(t).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	truncated := filepath.Join(dir, "truncated.onnx")
+	if err := os.WriteFile(truncated, whole[:len(whole)/2], 0o666); err != nil {
+		t.Fatal(err)
+	}
+	open, fixed := infertest.Linear{Classes: []string{"a", "b"}, Weights: [][]float32{{1, 0, 0, 0}, {0, 1, 0, 0}}}, infertest.Linear{Channels: 1, Height: 2, Width: 2, Batch: 2, Classes: []string{"a", "b"}, Weights: [][]float32{{1, 0, 0, 0}, {0, 1, 0, 0}}}
+	for _, c := range []struct {
+		path string
+		args map[string]any
+		want string
+	}{
+		{truncated, nil, "Model cannot be read"},
+		{open.Write(t, dir, "open.onnx"), nil, "leaves the size of its images open"},
+		{fixed.Write(t, dir, "fixed.onnx"), map[string]any{"batch": []any{1.0, 8.0, 8.0}}, "takes batches of 2 images and no others"},
+		{filepath.Join(dir, "fixed.onnx"), map[string]any{"batch": []any{8.0}}, "Write batch = [2]"},
+	} {
+		out := t.TempDir()
+		job := &stages.Job{Inputs: map[string][]stages.Input{"model": {{Path: c.path, Ref: artifact.Ref{Type: artifact.Model}}}}, OutDir: out, ScratchDir: filepath.Join(out, "scratch")}
+		if err := stage(t, c.args).Run(t.Context(), job); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %v: %v, want %q", filepath.Base(c.path), c.args, err, c.want)
+		}
 	}
 }

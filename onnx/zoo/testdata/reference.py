@@ -1,8 +1,9 @@
 """Weights and answers of torchvision's and timm's own models, for TestAgreesWithPyTorch.
 
-Usage: reference.py MODEL SIZE FOLDER [PATCH]. Writes FOLDER/weights.safetensors (the state of a model with random weights and random running
-statistics), images.f32 (2 images, (N, 3, SIZE, SIZE)) and logits.f32 (2 rows of 10).
+Usage: reference.py FOLDER MODEL=SIZE... Writes for each model FOLDER/MODEL/weights.safetensors (the state of a model with random weights and random running
+statistics), images.f32 (2 images, (N, 3, SIZE, SIZE)) and logits.f32 (2 rows of 10). All models in one process: importing PyTorch takes most of the time.
 """
+import os
 import sys
 
 import numpy as np
@@ -108,10 +109,9 @@ def build(name, size):
     return getattr(torchvision.models, name)(num_classes=CLASSES)
 
 
-def main():
-    name, size, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+def write(name, size, folder):
+    os.makedirs(folder)
     torch.manual_seed(3)
-    torch.set_num_threads(1)
     model = build(name, size).eval()
     for key, value in model.state_dict().items():
         if not value.is_floating_point():
@@ -131,4 +131,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    for argument in sys.argv[2:]:
+        name, size = argument.split("=")
+        write(name, int(size), os.path.join(sys.argv[1], name))
