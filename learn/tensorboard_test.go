@@ -1,0 +1,53 @@
+package learn
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// readEvents prints the scalars of a folder as TensorBoard's own package reads them: {name: [[step, value], ...]}.
+const readEvents = `
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+a = EventAccumulator(sys.argv[1])
+a.Reload()
+print(json.dumps({t: [[e.step, round(e.value, 6)] for e in a.Scalars(t)] for t in a.Tags()["scalars"]}))
+`
+
+// TensorBoard's own package reads the event file: the losses, the accuracies and the learning rate, by epoch.
+func TestTensorBoardReadsTheCurves(t *testing.T) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Skip(err)
+	}
+	python := filepath.Join(cache, "darkroom", "peer", "bin", "python")
+	if err := exec.Command(python, "-c", "import tensorboard").Run(); err != nil {
+		t.Skipf("TensorBoard's package is not installed for the peers' Python: %v", err)
+	}
+	dir := filepath.Join(t.TempDir(), "curves")
+	curves := Curves{BestEpoch: 2, Epochs: []Epoch{
+		{Epoch: 1, Step: 10, LearningRate: 0.5, TrainLoss: 2.25, TrainAccuracy: 0.25, Validation: &Score{Loss: 1.5, Accuracy: 0.5}},
+		{Epoch: 2, Step: 20, LearningRate: 0.25, TrainLoss: 1.25, TrainAccuracy: 0.75, Validation: &Score{Loss: 1, Accuracy: 0.625}},
+	}}
+	if err := WriteCurves(dir, curves); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(python, "-c", readEvents, dir).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][][]float64{}
+	if err := json.Unmarshal(out, &got); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for name, want := range map[string][]float64{"learning_rate": {0.5, 0.25}, "loss/train": {2.25, 1.25}, "accuracy/train": {0.25, 0.75}, "loss/validation": {1.5, 1}, "accuracy/validation": {0.5, 0.625}} {
+		values := got[name]
+		if len(values) != 2 || fmt.Sprint(values[0][1], values[1][1]) != fmt.Sprint(want[0], want[1]) || values[0][0] >= values[1][0] {
+			t.Errorf("%s is %v, want %v", name, values, want)
+		}
+	}
+}
