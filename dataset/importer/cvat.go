@@ -3,6 +3,7 @@ package importer
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"strconv"
 	"strings"
@@ -54,6 +55,10 @@ type cvatShape struct {
 	RLE    string `xml:"rle,attr"`
 	Left   string `xml:"left,attr"`
 	Top    string `xml:"top,attr"`
+	CX     string `xml:"cx,attr"`
+	CY     string `xml:"cy,attr"`
+	RX     string `xml:"rx,attr"`
+	RY     string `xml:"ry,attr"`
 	Width  string `xml:"width,attr"`
 	Height string `xml:"height,attr"`
 }
@@ -146,9 +151,17 @@ func (c *cvatImage) item(s source, rel string) item {
 			it.found = append(it.found, Finding{Unsupported, it.id, fmt.Sprintf("%d of the kind %s", n, what)})
 		}
 	}
+	converted := func(what string, n int) {
+		if n > 0 {
+			it.found = append(it.found, Finding{Converted, it.id, fmt.Sprintf("%d of the kind %s", n, what)})
+		}
+	}
+	turned := 0
 	for _, b := range c.Boxes {
-		if turned := number(b.Turned); turned == turned && turned != 0 {
-			unsupported("rotated box", 1)
+		if ring := b.corners(); ring != nil {
+			turned++
+			it.polygons = append(it.polygons, polygon{className(b.Label), [][]float64{ring}})
+			it.boxes = append(it.boxes, around(ring, className(b.Label)))
 			continue
 		}
 		it.boxes = append(it.boxes, box{number(b.X0), number(b.Y0), number(b.X1), number(b.Y1), className(b.Label)})
@@ -161,6 +174,11 @@ func (c *cvatImage) item(s source, rel string) item {
 		}
 		it.polygons = append(it.polygons, polygon{className(p.Label), [][]float64{ring}})
 	}
+	for _, e := range c.Ellipses {
+		it.polygons = append(it.polygons, polygon{className(e.Label), [][]float64{e.ellipse()}})
+	}
+	converted("rotated box", turned)
+	converted("ellipse", len(c.Ellipses))
 	for _, m := range c.Masks {
 		rings, err := m.mask()
 		if err != nil {
@@ -174,10 +192,47 @@ func (c *cvatImage) item(s source, rel string) item {
 	}
 	unsupported("polyline", len(c.Lines))
 	unsupported("points", len(c.Points))
-	unsupported("ellipse", len(c.Ellipses))
 	unsupported("cuboid", len(c.Cuboids))
 	unsupported("skeleton", len(c.Skeleton))
 	return it
+}
+
+// corners are those of a box that is turned about its centre, clockwise in degrees, as CVAT does; nil for one that is not.
+func (c *cvatShape) corners() []float64 {
+	angle := number(c.Turned)
+	if angle != angle || math.Mod(angle, 360) == 0 {
+		return nil
+	}
+	x0, y0, x1, y1 := number(c.X0), number(c.Y0), number(c.X1), number(c.Y1)
+	return turnedRing((x0+x1)/2, (y0+y1)/2, angle, []float64{(x0 - x1) / 2, (y0 - y1) / 2, (x1 - x0) / 2, (y0 - y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2, (x0 - x1) / 2, (y1 - y0) / 2})
+}
+
+// ellipsePoints is how many points an ellipse becomes: its area is then less by 0.13 %.
+const ellipsePoints = 72
+
+// ellipse is the outline of an ellipse, turned as a box is.
+func (c *cvatShape) ellipse() []float64 {
+	rx, ry, angle := number(c.RX), number(c.RY), number(c.Turned)
+	if angle != angle {
+		angle = 0
+	}
+	offsets := make([]float64, 0, 2*ellipsePoints)
+	for i := range ellipsePoints {
+		sin, cos := math.Sincos(2 * math.Pi * float64(i) / ellipsePoints)
+		offsets = append(offsets, rx*cos, ry*sin)
+	}
+	return turnedRing(number(c.CX), number(c.CY), angle, offsets)
+}
+
+// turnedRing turns offsets from a centre clockwise by an angle in degrees, the axis y pointing down.
+func turnedRing(cx, cy, angle float64, offsets []float64) []float64 {
+	sin, cos := math.Sincos(angle * math.Pi / 180)
+	ring := make([]float64, len(offsets))
+	for i := 0; i < len(offsets); i += 2 {
+		x, y := offsets[i], offsets[i+1]
+		ring[i], ring[i+1] = cx+x*cos-y*sin, cy+x*sin+y*cos
+	}
+	return ring
 }
 
 func className(label string) string { return readable(strings.TrimSpace(label)) }

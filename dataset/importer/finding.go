@@ -56,6 +56,7 @@ var (
 	Unlisted       = &Kind{"unlisted_file", Warning, "Pictures that no annotation mentions, left out"}
 
 	ClassLeftOut = &Kind{"class_left_out", Note, "Classes that the argument \"classes\" leaves out"}
+	Converted    = &Kind{"converted_annotation", Note, "Rotated boxes and ellipses, read as outlines; a box around the former"}
 	NoMarks      = &Kind{"class_without_marks", Note, "Classes whose masks are all empty"}
 	Turned       = &Kind{"turned", Note, "Images turned as their EXIF data says"}
 	Transparent  = &Kind{"transparent", Note, "Images with transparency, composited over black"}
@@ -73,6 +74,6 @@ type Finding struct {
 // Kinds lists every kind, the gravest first.
 func Kinds() []*Kind {
 	return []*Kind{
-		DamagedImage, TooLarge, DamagedAnnotation, NoImage, UnknownLabel, NoLabelFound, SameID, EmptyBox, InvertedBox, NotANumber, BoxOutside, BoxClipped, RepeatedBox, BadPolygon, UnknownClass, MaskSize, MaskValues, MaskNotBinary, Unsupported, LabelConflict, Identical, NearDuplicate, Leak, EmptyMask, NoAnnotation, NameDiffers, SizeDiffers, DepthDiffers, ClassDiffers, WrongExtension, NoObjects, Unlisted, ClassLeftOut, NoMarks, Turned, Transparent, Deep, Inks,
+		DamagedImage, TooLarge, DamagedAnnotation, NoImage, UnknownLabel, NoLabelFound, SameID, EmptyBox, InvertedBox, NotANumber, BoxOutside, BoxClipped, RepeatedBox, BadPolygon, UnknownClass, MaskSize, MaskValues, MaskNotBinary, Unsupported, LabelConflict, Identical, NearDuplicate, Leak, EmptyMask, NoAnnotation, NameDiffers, SizeDiffers, DepthDiffers, ClassDiffers, WrongExtension, NoObjects, Unlisted, ClassLeftOut, Converted, NoMarks, Turned, Transparent, Deep, Inks,
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -199,6 +200,14 @@ func TestFormats(t *testing.T) {
 			found:   []string{"annotation_without_image gone.png", "unknown_class images/a.png", "unsupported_annotation images/a.png"},
 		},
 		{
+			name: "cvat shapes", task: dataset.Detection, classes: "[{car }]",
+			files: map[string]string{"a.png": pic, "x.xml": `<annotations><image name="a.png">
+				<box label="car" xtl="2" ytl="3" xbr="8" ybr="5" rotation="90"/><box label="car" xtl="1" ytl="1" xbr="3" ybr="4" rotation="360"/>
+				<polyline label="car" points="0,0;1,1"/><points label="car" points="1,1"/><points label="car" points="2,2"/><cuboid label="car"/><skeleton label="car"/></image></annotations>`},
+			samples: []string{"a.png - car[4 1 6 7] car[1 1 3 4] car[[6 1 6 7 4 7 4 1]]"},
+			found:   []string{"converted_annotation a.png", "unsupported_annotation a.png", "unsupported_annotation a.png", "unsupported_annotation a.png", "unsupported_annotation a.png"},
+		},
+		{
 			name: "cvat tags", task: dataset.Classification, classes: "[{bad } {good }]",
 			files:   map[string]string{"a.png": pic, "b.png": pic, "x.xml": `<annotations><image name="a.png"><tag label="good"/></image><image name="b.png"><tag label="bad"/></image></annotations>`},
 			samples: []string{"a.png good", "b.png bad"},
@@ -295,6 +304,33 @@ func TestFormats(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An ellipse is drawn as the one that its axes and its angle give, pixel by pixel at the centres.
+func TestEllipse(t *testing.T) {
+	const side, cx, cy, rx, ry, angle = 40, 21.3, 17.8, 15.0, 6.0, 30.0
+	got, err := importAll(t, folderOf(t, map[string]string{"a.png": greyPNG(t, side, side, flat),
+		"x.xml": fmt.Sprintf(`<annotations><image name="a.png"><ellipse label="x" cx="%g" cy="%g" rx="%g" ry="%g" rotation="%g"/></image></annotations>`, cx, cy, rx, ry, angle)}), Options{Task: dataset.Segmentation})
+	if err != nil || !slices.Equal(got.found, []string{"converted_annotation a.png"}) {
+		t.Fatal(err, got.found)
+	}
+	sin, cos := math.Sincos(angle * math.Pi / 180)
+	differ, inside := 0, 0
+	for i, v := range got.masks["a.png"] {
+		x, y := float64(i%side)+0.5-cx, float64(i/side)+0.5-cy
+		u, w := (x*cos+y*sin)/rx, (y*cos-x*sin)/ry
+		want := byte(0)
+		if u*u+w*w <= 1 {
+			want = 1
+			inside++
+		}
+		if v != want {
+			differ++
+		}
+	}
+	if inside < 200 || differ > 2 {
+		t.Errorf("%d of %d pixels differ", differ, inside)
 	}
 }
 

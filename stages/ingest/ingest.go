@@ -22,7 +22,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:    "ingest",
-	Version: 5,
+	Version: 6,
 	Doc: "Makes a dataset of images, of one size when they are read, with their annotations. It reads folders with one folder of pictures for each class, tables (CSV), Pascal VOC (LabelImg), CVAT, COCO and YOLO annotations, masks as images, " +
 		"idx files (MNIST and its relatives), CIFAR-10 and CIFAR-100 batches, WebDataset shards, and Hugging Face's image folders and Parquet files, all of them also from a zip or tar archive or compressed by gzip, xz or zstd, without unpacking, and from a URL; pictures are JPEG, PNG, BMP, GIF (the first frame), TIFF or WebP. " +
 		"Or it makes images of metal surfaces with defects itself, `generator = \"surfaces\"`, of the classes none, scratch, pit, patch and inclusion.\n\n" +

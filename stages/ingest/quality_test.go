@@ -159,3 +159,20 @@ func TestFullDisk(t *testing.T) {
 		t.Error("there is a report of it")
 	}
 }
+
+// A thumbnail shows the outlines of its class, and those that lie partly outside too.
+func TestOutline(t *testing.T) {
+	pixels := make([]byte, 5*6*3)
+	outline(pixels, 5, 6, dataset.Polygon{Rings: [][]float32{{2, 2, 12, 2, 12, 10, 2, 10}, {-8, 4, -2, 4, -2, 6}}}, 0.5, 0.5)
+	var rows []string
+	for y := range 5 {
+		row := ""
+		for x := range 6 {
+			row += string(".#"[b2i(pixels[3*(6*y+x)+2] == 255)])
+		}
+		rows = append(rows, row)
+	}
+	if got := strings.Join(rows, " "); got != "...... .##### .#...# .#...# .#####" {
+		t.Error(got)
+	}
+}

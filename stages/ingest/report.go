@@ -295,7 +295,7 @@ func (c *collection) sheets(p *report.Page, d *dataset.Dataset) error {
 	return nil
 }
 
-// thumbnail is a small picture of a row, with the boxes of a class (-1: of all) drawn and the mask laid over it.
+// thumbnail is a small picture of a row, with the boxes and outlines of a class (-1: of all) drawn and the mask laid over it.
 func (c *collection) thumbnail(d *dataset.Dataset, row, class int) (report.Thumbnail, error) {
 	pixels, err := d.Pixels(row, nil)
 	if err != nil {
@@ -305,9 +305,9 @@ func (c *collection) thumbnail(d *dataset.Dataset, row, class int) (report.Thumb
 	if k := max(h, w); k > thumbSide {
 		h, w = max(1, h*thumbSide/k), max(1, w*thumbSide/k)
 	}
-	boxes, mask := d.Boxes(row), d.Mask(row)
+	boxes, polygons, mask := d.Boxes(row), d.Polygons(row), d.Mask(row)
 	t := report.Thumbnail{Height: h, Width: w, Channels: c.info.Channels, Note: path.Base(c.ids[row])}
-	if len(boxes) > 0 || mask != nil {
+	if len(boxes)+len(polygons) > 0 || mask != nil {
 		t.Channels = 3
 	}
 	t.Pixels = picture.Pixels(picture.FromPixels(pixels, c.info.Target()), picture.Target{Height: h, Width: w, Channels: t.Channels}, nil)
@@ -319,11 +319,17 @@ func (c *collection) thumbnail(d *dataset.Dataset, row, class int) (report.Thumb
 			rectangle(t.Pixels, h, w, b, float32(w)/float32(c.info.Width), float32(h)/float32(c.info.Height))
 		}
 	}
+	for _, p := range polygons {
+		if class < 0 || int(p.Class) == class {
+			outline(t.Pixels, h, w, p, float32(w)/float32(c.info.Width), float32(h)/float32(c.info.Height))
+		}
+	}
 	return t, nil
 }
 
 var (
 	boxColour  = [3]byte{255, 214, 0}
+	lineColour = [3]byte{0, 229, 255}
 	maskColour = [3]int{255, 60, 60}
 )
 
@@ -356,4 +362,30 @@ func rectangle(pixels []byte, h, w int, b dataset.Box, sx, sy float32) {
 		set(x0, y)
 		set(x1, y)
 	}
+}
+
+// outline draws the rings of a polygon into the pixels (h, w, 3); what lies outside is not seen.
+func outline(pixels []byte, h, w int, p dataset.Polygon, sx, sy float32) {
+	for _, ring := range p.Rings {
+		for i := 0; i+1 < len(ring); i += 2 {
+			next := (i + 2) % len(ring)
+			x0, y0, x1, y1 := ring[i]*sx, ring[i+1]*sy, ring[next]*sx, ring[next+1]*sy
+			steps := int(min(max(x1-x0, x0-x1, y1-y0, y0-y1), float32(4*(h+w)))) + 1
+			for k := range steps + 1 {
+				f := float32(k) / float32(steps)
+				x, y := int(math.Floor(float64(x0+f*(x1-x0)))), int(math.Floor(float64(y0+f*(y1-y0))))
+				// An outline along the right or the lower edge lies on the last pixel.
+				if x, y = x-b2i(x == w), y-b2i(y == h); x >= 0 && y >= 0 && x < w && y < h {
+					copy(pixels[3*(y*w+x):], lineColour[:])
+				}
+			}
+		}
+	}
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
