@@ -16,13 +16,13 @@ variable "data" {
 
 variable "trials" {
   type        = number
-  default     = 40
+  default     = 24
   description = "Networks that are tried."
 }
 
 variable "samples" {
   type        = number
-  default     = 6000
+  default     = 8000
   description = "Images that each of them is trained on."
 }
 
@@ -65,13 +65,16 @@ nas "small" {
   data       = augment.policy.dataset
   validation = split.holdout.validation
   trials     = var.trials
-  objectives = ["accuracy", "flops"]
 
   space "thin" {}
   strategy "regularized_evolution" { population = 12 }
   limit { flops = 19.3e6 } # resnet8 at 28×28
+  rank {                   # of five networks that are drawn, the one with the most parameters is tried
+    score = "parameters"
+    pool  = 5
+  }
   budget {
-    epochs  = 2
+    epochs  = 3
     samples = var.samples
   }
 }

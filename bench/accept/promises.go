@@ -15,6 +15,10 @@ func checks() []check {
 		{"quickstart", "`make run` on a fresh clone with empty caches: under 240 s, test accuracy ≥ 95 %", freshQuickstart},
 		{"quickstart-again", "the same run again: nothing runs, under 0.5 s as a whole process", warmQuickstart},
 		{"fashion-mnist", "test accuracy ≥ 92.5 % on 10,000 images within 1200 s", fashion},
+		{"zerocost", "30 small networks on Fashion-MNIST: Spearman's rank correlation of the best score without training with the trained accuracy ≥ 0.5", zeroCost},
+		{"search", "pipelines/search.hcl: the winner, with no more FLOPs than resnet8, has a better test accuracy, 3 seeds each", search},
+		{"distillation", "pipelines/distill.hcl: ≥ 0.5 points more test accuracy than the same student without a teacher, 3 seeds each", distillation},
+		{"overhead", "distill, pretrain and nas take ≤ 10 % more processor time than the plain trainer on a graph of the same size", overhead},
 		{"changes", "only what a change touches runs; why says `epochs: 3 → 4`; cosmetic changes and touch run nothing; going back runs nothing", changes},
 		{"sameness", "equal digests in two caches and folders; GOMAXPROCS 1 and 2; 1 and 2 loader workers; another umask; another order in the file; another `threads` is another key", sameness},
 		{"reproduce", "every output of a finished quickstart is identical", reproduce},
@@ -106,16 +110,9 @@ func warmQuickstart(ctx context.Context, e *environment) (string, error) {
 }
 
 func fashion(ctx context.Context, e *environment) (string, error) {
-	data := os.Getenv("DARKROOM_DATA")
-	if data == "" {
-		data = filepath.Join(e.root, "..", "shared", "data")
-	}
-	data, err := filepath.Abs(filepath.Join(data, "fashion-mnist"))
+	data, err := e.dataFolder("fashion-mnist")
 	if err != nil {
 		return "", err
-	}
-	if _, err := os.Stat(data); err != nil {
-		return "", skip("the Fashion-MNIST files are not here: " + err.Error())
 	}
 	dir, err := e.folder("fashion")
 	if err != nil {
