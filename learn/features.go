@@ -24,6 +24,12 @@ type Hints struct {
 	Factor float64 // at least 0
 }
 
+// The metrics that say how far the features are away, as a part of the loss.
+const (
+	HintMetric      = "hint_loss"
+	AttentionMetric = "attention_loss"
+)
+
 // Identity implements Objective.
 func (o Hints) Identity() string {
 	return fmt.Sprintf("hints %+v at %x, %s", o.Pairs, o.Factor, o.SoftTargets.Identity())
@@ -39,7 +45,7 @@ func (o Hints) Inputs() []Input {
 
 // Build implements Objective.
 func (o Hints) Build(s *Step) (Terms, error) {
-	return withPairs(s, o.SoftTargets, o.Pairs, "hint_loss", func(p FeaturePair) (loss, gradient *graph.Node, err error) {
+	return withPairs(s, o.SoftTargets, o.Pairs, HintMetric, func(p FeaturePair) (loss, gradient *graph.Node, err error) {
 		away := graph.Sub(s.Outputs[p.Student], s.Inputs[p.Input]) // (Dims…, N)
 		share := o.Factor / float64(len(o.Pairs)*away.Shape().Size())
 		return graph.MulScalar(graph.ReduceAllSum(graph.Mul(away, away)), share), graph.MulScalar(away, 2*share), nil
@@ -71,7 +77,7 @@ func (o Attention) Inputs() []Input {
 
 // Build implements Objective.
 func (o Attention) Build(s *Step) (Terms, error) {
-	return withPairs(s, o.SoftTargets, o.Pairs, "attention_loss", func(p FeaturePair) (loss, gradient *graph.Node, err error) {
+	return withPairs(s, o.SoftTargets, o.Pairs, AttentionMetric, func(p FeaturePair) (loss, gradient *graph.Node, err error) {
 		x := s.Outputs[p.Student] // (C, H, W, N)
 		if x.Rank() != 4 {
 			return nil, nil, fmt.Errorf("the value %q is not (N, C, H, W)", p.Student)

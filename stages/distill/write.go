@@ -91,7 +91,7 @@ func (w *work) page(c learn.Config, r *result) *report.Page {
 		if gain < 0 {
 			tone = report.Bad
 		}
-		facts = append(facts, report.Fact{Name: "Gain", Value: fmt.Sprintf("%+.2f points", gain), Note: report.Percent(alone) + " without the teacher", Tone: tone})
+		facts = append(facts, report.Fact{Name: "Gain", Value: fmt.Sprintf("%+.2f", gain), Note: "points; " + report.Percent(alone) + " without the teacher", Tone: tone})
 	}
 	if share, ok := r.teacher.(float64); ok {
 		name := "Teacher"
@@ -133,6 +133,14 @@ func (w *work) plots(r *result) []report.LinePlot {
 	}
 	x := report.Axis{Name: "epoch"}
 	var plots []report.LinePlot
+	features := []float64{} // of the methods that compare them
+	for _, e := range r.student.Epochs {
+		for _, name := range []string{learn.HintMetric, learn.AttentionMetric} {
+			if v, ok := e.TrainMetrics[name]; ok {
+				features = append(features, v)
+			}
+		}
+	}
 	if len(accuracy) > 0 {
 		series := []report.Series{{Name: "with the teacher", Y: accuracy}}
 		if len(alone) > 0 {
@@ -144,6 +152,9 @@ func (w *work) plots(r *result) []report.LinePlot {
 		}
 		plots = append(plots, report.LinePlot{Title: title, X: x, Y: report.Axis{Name: "accuracy", Percent: true}, Series: series,
 			Marks: []report.Mark{{X: float64(bestEpoch(r.student)), Name: "best"}}})
+	}
+	if len(features) > 0 {
+		plots = append(plots, report.LinePlot{Title: "What the features are away from the teacher's", X: x, Y: report.Axis{Name: "part of the loss", Zero: true}, Series: []report.Series{{Name: "features", Y: features}}})
 	}
 	return append(plots,
 		report.LinePlot{Title: "Agreement with the teacher while training", X: x, Y: report.Axis{Name: "same first answer", Percent: true}, Series: []report.Series{{Name: "agreement", Y: agreed}}},

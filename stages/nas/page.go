@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/darkroom-dev/darkroom/report"
 	"github.com/darkroom-dev/darkroom/stages"
@@ -96,6 +97,8 @@ func (e *evaluator) writeTable(path string, all []candidate, onFront []int) erro
 // axisNames are the costs as a reader has them.
 var axisNames = map[string]string{"flops": "FLOPs", "parameters": "parameters", latencyPort: "latency, ms", int8LatencyPort: "int8 latency, ms"}
 
+var columnNames = map[string]string{latencyPort: "Latency", int8LatencyPort: "Int8 latency"}
+
 // of returns one of the costs.
 func (c cost) of(name string) float64 {
 	return map[string]float64{"flops": float64(c.flops), "parameters": float64(c.parameters), latencyPort: c.latency, int8LatencyPort: c.int8Latency}[name]
@@ -111,7 +114,7 @@ func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
 func (e *evaluator) page(all []candidate, onFront []int, best candidate) *report.Page {
 	info := e.data.Info()
 	p := report.New("Architecture search")
-	p.Subtitle(fmt.Sprintf("%s of %s members, %s; %s images of %d×%d for %d epochs each", report.Count(len(all)), e.space.sizeText(), e.strategy.Name,
+	p.Subtitle(fmt.Sprintf("%s of %s members, %s; %s images of %d×%d, %d epochs at most", report.Count(len(all)), e.space.sizeText(), strings.ReplaceAll(e.strategy.Name, "_", " "),
 		report.Count(e.images.Len()), info.Width, info.Height, e.budget.epochs))
 	facts := []report.Fact{
 		{Name: "Accuracy", Value: report.Percent(best.accuracy), Note: "of the best, on " + report.Count(e.validation.Len()) + " images"},
@@ -120,7 +123,7 @@ func (e *evaluator) page(all []candidate, onFront []int, best candidate) *report
 		{Name: "Candidate", Value: strconv.Itoa(best.number), Note: fmt.Sprintf("of %d", len(all))},
 	}
 	for _, port := range e.tables() {
-		facts = append(facts, report.Fact{Name: axisNames[port], Value: report.Number(best.cost.of(port), 3), Note: fmt.Sprintf("estimated, %d images a run, %d threads", e.surveys[port].Batch, e.surveys[port].Threads)})
+		facts = append(facts, report.Fact{Name: columnNames[port], Value: report.Number(best.cost.of(port), 3) + " ms", Note: fmt.Sprintf("estimated, batch %d, threads %d", e.surveys[port].Batch, e.surveys[port].Threads)})
 	}
 	p.Facts(facts...)
 	p.Code("The best", best.text)
@@ -165,7 +168,7 @@ func (e *evaluator) page(all []candidate, onFront []int, best candidate) *report
 	table := report.Table{Title: "All candidates", Folded: len(all) > 30, Marks: map[int]report.Tone{}, Columns: []report.Column{{Name: "Trial", Number: true}, {Name: "Accuracy", Number: true}, {Name: "FLOPs", Number: true},
 		{Name: "Parameters", Number: true}, {Name: "Epochs", Number: true}}}
 	for _, port := range e.tables() {
-		table.Columns = append(table.Columns, report.Column{Name: axisNames[port], Number: true})
+		table.Columns = append(table.Columns, report.Column{Name: columnNames[port] + ", ms", Number: true})
 	}
 	table.Columns = append(table.Columns, report.Column{Name: "Architecture"})
 	for i, c := range all {

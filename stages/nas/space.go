@@ -1,11 +1,11 @@
 package nas
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/darkroom-dev/darkroom/onnx/zoo"
+	"github.com/darkroom-dev/darkroom/report"
 	"github.com/darkroom-dev/darkroom/stages"
 )
 
@@ -163,7 +163,7 @@ func (s space) network(p point) zoo.Network {
 func (s space) sizeText() string {
 	d := decisions{sizes: s.decisions()}
 	if n := d.count(); n < 1_000_000_000 {
-		return fmt.Sprint(n)
+		return report.Count(n)
 	}
 	return "more than a billion"
 }
