@@ -6,12 +6,9 @@ package distill
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/darkroom-dev/darkroom/artifact"
@@ -114,10 +111,7 @@ func (d *distill) Run(ctx context.Context, job *stages.Job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if job.Device.Backend != stages.CUDA { // the compute library has the cores; see the kind train
-		before := runtime.GOMAXPROCS(1)
-		defer runtime.GOMAXPROCS(before)
-	}
+	defer recipe.Quiet(job.Device)()
 	w := &work{distill: d, job: job}
 	defer w.close()
 	if err := w.open(); err != nil {
@@ -133,7 +127,7 @@ func (d *distill) Run(ctx context.Context, job *stages.Job) error {
 	}
 	c.Objective = d.body().objective(w.truth(), w.labelled, w.inside, student.Output().Name)
 	if err := learn.Check(c); err != nil {
-		return problem(err)
+		return recipe.Problem(err, d.Batch)
 	}
 	answers, err := w.judgeTeachers(ctx)
 	if err != nil {
@@ -142,14 +136,14 @@ func (d *distill) Run(ctx context.Context, job *stages.Job) error {
 	if c.Source, err = w.source(ctx, c); err != nil {
 		return err
 	}
-	if c.Backend, err = devices.Open(devices.Class{Backend: job.Device.Backend, Precision: job.Device.Precision, Threads: job.Device.Threads}); err != nil {
+	if c.Backend, err = devices.Open(recipe.DeviceClass(job.Device)); err != nil {
 		return err
 	}
 	defer c.Backend.Finalize()
 	r := &result{teacher: answers}
 	job.Logf("distilling %d teachers into %s, %d parameters, on %d images, %s", len(w.teachers), w.modelName(), student.Parameters(), w.data.Len(), c.Backend.Description())
 	if r.student, err = learn.Train(ctx, c); err != nil {
-		return problem(err)
+		return recipe.Problem(err, d.Batch)
 	}
 	if err := w.release(r.student, student); err != nil {
 		return err
@@ -157,7 +151,7 @@ func (d *distill) Run(ctx context.Context, job *stages.Job) error {
 	if d.compare {
 		c.Model = student
 		if r.alone, err = w.trainAlone(ctx, c); err != nil {
-			return problem(err)
+			return recipe.Problem(err, d.Batch)
 		}
 	}
 	return w.write(c, r)
@@ -213,7 +207,7 @@ func (w *work) config(student *onnx.Model, checkpoints string) learn.Config {
 	}
 	c := learn.Config{Model: student, Data: w.data, Validation: w.validation, Seed: w.job.Seed,
 		Checkpoints: checkpoints, CheckpointEvery: time.Duration(w.CheckpointEvery * float64(time.Second)),
-		Log: func(line string) { w.job.Logf("%s%s", phase, line) }, Progress: func(p learn.Progress) { w.job.Progress(progress(phase, p)) }}
+		Log: func(line string) { w.job.Logf("%s%s", phase, line) }, Progress: func(p learn.Progress) { w.job.Progress(recipe.Progress(p, phase, "validating", "images")) }}
 	w.Apply(&c)
 	return c
 }
@@ -225,13 +219,9 @@ func (w *work) truth() learn.CrossEntropy {
 
 // open opens what is connected and finds what does not fit before anything is computed.
 func (w *work) open() error {
-	in, _ := w.job.Input("data")
-	var err error
-	if w.data, err = dataset.Open(in.Path); err != nil {
-		return err
-	}
-	if in, ok := w.job.Input("validation"); ok {
-		if w.validation, err = dataset.Open(in.Path); err != nil {
+	for port, to := range map[string]**dataset.Dataset{"data": &w.data, "validation": &w.validation} {
+		var err error
+		if *to, err = recipe.Open(w.job, port); err != nil {
 			return err
 		}
 	}
@@ -330,29 +320,4 @@ func (w *work) modelName() string {
 		return "the given model"
 	}
 	return w.model
-}
-
-func progress(phase string, p learn.Progress) stages.Progress {
-	phase += "epoch " + strconv.Itoa(p.Epoch) + "/" + strconv.Itoa(p.Epochs)
-	if p.Validating {
-		phase += ", validating"
-	}
-	out := stages.Progress{Phase: phase, Done: p.Done, Total: p.Total, Unit: "images", Rate: p.Rate, Left: p.Left}
-	if p.Done > 0 {
-		out.Metrics = []stages.Metric{{Name: "loss", Value: p.Loss}, {Name: "accuracy", Value: p.Accuracy}, {Name: "learning rate", Value: p.LearningRate}}
-	}
-	return out
-}
-
-// problem makes mistakes that the user can mend Problems.
-func problem(err error) error {
-	var misfit *learn.FitError
-	if errors.As(err, &misfit) {
-		return stages.Problemf(misfit.What, "Training cannot start", "%s", misfit.Detail)
-	}
-	var diverged *learn.DivergedError
-	if errors.As(err, &diverged) {
-		return stages.Problemf("learning_rate", "Training diverged", "The loss is not a finite number any more, at step %d in epoch %d, with a learning rate of %.4g. Try a third of it, or a schedule with a warm-up.", diverged.Step, diverged.Epoch, diverged.LearningRate)
-	}
-	return err
 }

@@ -6,10 +6,8 @@ package pretrain
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"time"
 
@@ -171,20 +169,16 @@ func (p *pretrain) Run(ctx context.Context, job *stages.Job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// The spinning threads of Go's scheduler and those of ONNX Runtime fight for the cores: one less of them is faster.
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	defer recipe.Quiet(job.Device)()
 	w := &work{pretrain: p, job: job}
 	for port, to := range map[string]**dataset.Dataset{"data": &w.data, "probe": &w.probe, "test": &w.test} {
-		in, ok := job.Input(port)
-		if !ok {
-			continue
-		}
-		d, err := dataset.Open(in.Path)
+		d, err := recipe.Open(job, port)
 		if err != nil {
 			return err
 		}
-		defer d.Close()
-		*to = d
+		if *to = d; d != nil {
+			defer d.Close()
+		}
 	}
 	if err := w.fits(); err != nil {
 		return err
@@ -198,7 +192,7 @@ func (p *pretrain) Run(ctx context.Context, job *stages.Job) error {
 	if err != nil {
 		return err
 	}
-	if c.Backend, err = devices.Open(devices.Class{Backend: job.Device.Backend, Precision: job.Device.Precision, Threads: job.Device.Threads}); err != nil {
+	if c.Backend, err = devices.Open(recipe.DeviceClass(job.Device)); err != nil {
 		return err
 	}
 	defer c.Backend.Finalize()
@@ -207,7 +201,7 @@ func (p *pretrain) Run(ctx context.Context, job *stages.Job) error {
 	}
 	trained, err := learn.Train(ctx, *c)
 	if err != nil {
-		return problem(err)
+		return recipe.Problem(err, p.Batch)
 	}
 	r.training = trained
 	if r.model, err = trained.Last.EndAtFeatures(r.width); err != nil {
@@ -319,29 +313,11 @@ func (w *work) config(backbone *onnx.Model) (*learn.Config, error) {
 	return c, nil
 }
 
+// progress leaves out the accuracy: there are no answers that could be right.
 func progress(p learn.Progress) stages.Progress {
-	phase := fmt.Sprintf("epoch %d/%d", p.Epoch, p.Epochs)
-	if p.Validating {
-		phase += ", probing"
-	}
-	out := stages.Progress{Phase: phase, Done: p.Done, Total: p.Total, Unit: "views", Rate: p.Rate, Left: p.Left}
-	if p.Done > 0 {
-		out.Metrics = []stages.Metric{{Name: "loss", Value: p.Loss}, {Name: "learning rate", Value: p.LearningRate}}
-	}
+	out := recipe.Progress(p, "", "probing", "views")
+	out.Metrics = slices.DeleteFunc(out.Metrics, func(m stages.Metric) bool { return m.Name == "accuracy" })
 	return out
-}
-
-// problem makes mistakes that the user can mend Problems.
-func problem(err error) error {
-	var misfit *learn.FitError
-	if errors.As(err, &misfit) {
-		return stages.Problemf(misfit.What, "Training cannot start", "%s", misfit.Detail)
-	}
-	var diverged *learn.DivergedError
-	if errors.As(err, &diverged) {
-		return stages.Problemf("learning_rate", "Training diverged", "The loss is not a finite number any more, at step %d in epoch %d, with a learning rate of %.4g. Try a third of it, or a schedule with a warm-up.", diverged.Step, diverged.Epoch, diverged.LearningRate)
-	}
-	return err
 }
 
 // result is what a pre-training came to.

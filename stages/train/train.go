@@ -7,7 +7,6 @@ package train
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -115,9 +114,8 @@ func (t *train) Run(ctx context.Context, job *stages.Job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	defer quiet(job.Device)()
-	in, _ := job.Input("data")
-	data, err := dataset.Open(in.Path)
+	defer recipe.Quiet(job.Device)()
+	data, err := recipe.Open(job, "data")
 	if err != nil {
 		return err
 	}
@@ -126,10 +124,10 @@ func (t *train) Run(ctx context.Context, job *stages.Job) error {
 		return stages.Problemf("data", "Training cannot start", "The images have no class labels: the dataset is for the task %q. Train on one whose images are labelled.", info.Task)
 	}
 	c := t.config(job, data)
-	if in, ok := job.Input("validation"); ok {
-		if c.Validation, err = dataset.Open(in.Path); err != nil {
-			return err
-		}
+	if c.Validation, err = recipe.Open(job, "validation"); err != nil {
+		return err
+	}
+	if c.Validation != nil {
 		defer c.Validation.Close()
 		if p := classProblem("validation", data.Info().Classes, c.Validation.Info().Classes); p != nil {
 			return *p
@@ -139,16 +137,16 @@ func (t *train) Run(ctx context.Context, job *stages.Job) error {
 		return err
 	}
 	if err := learn.Check(c); err != nil {
-		return t.problem(err)
+		return recipe.Problem(err, t.Batch)
 	}
-	if c.Backend, err = devices.Open(class(job.Device)); err != nil {
+	if c.Backend, err = devices.Open(recipe.DeviceClass(job.Device)); err != nil {
 		return err
 	}
 	defer c.Backend.Finalize()
 	job.Logf("training %s, %d parameters, on %d images, %s", t.modelName(), c.Model.Parameters(), data.Len(), c.Backend.Description())
 	result, err := learn.Train(ctx, c)
 	if err != nil {
-		return t.problem(err)
+		return recipe.Problem(err, t.Batch)
 	}
 	return t.write(job, c, result)
 }
@@ -157,24 +155,12 @@ func (t *train) Run(ctx context.Context, job *stages.Job) error {
 func (t *train) config(job *stages.Job, data *dataset.Dataset) learn.Config {
 	c := learn.Config{Data: data, Seed: job.Seed, Balanced: t.balanced,
 		Checkpoints: job.ScratchDir, CheckpointEvery: time.Duration(t.CheckpointEvery * float64(time.Second)),
-		Log: func(line string) { job.Logf("%s", line) }, Progress: func(p learn.Progress) { job.Progress(progress(p)) }}
+		Log: func(line string) { job.Logf("%s", line) }, Progress: func(p learn.Progress) { job.Progress(recipe.Progress(p, "", "validating", "images")) }}
 	t.Apply(&c)
 	if len(data.Info().Classes) > 0 {
 		c.Objective = recipe.Objective(t.loss, data)
 	}
 	return c
-}
-
-func progress(p learn.Progress) stages.Progress {
-	phase := fmt.Sprintf("epoch %d/%d", p.Epoch, p.Epochs)
-	if p.Validating {
-		phase += ", validating"
-	}
-	out := stages.Progress{Phase: phase, Done: p.Done, Total: p.Total, Unit: "images", Rate: p.Rate, Left: p.Left}
-	if p.Done > 0 {
-		out.Metrics = []stages.Metric{{Name: "loss", Value: p.Loss}, {Name: "accuracy", Value: p.Accuracy}, {Name: "learning rate", Value: p.LearningRate}}
-	}
-	return out
 }
 
 func (t *train) modelName() string {
@@ -331,55 +317,4 @@ func classProblem(port string, want, got []string) *stages.Problem {
 		}
 	}
 	return nil
-}
-
-// problem makes mistakes that the user can mend Problems.
-func (t *train) problem(err error) error {
-	var misfit *learn.FitError
-	if errors.As(err, &misfit) {
-		return stages.Problemf(misfit.What, "Training cannot start", "%s", misfit.Detail)
-	}
-	var memory *learn.MemoryError
-	if errors.As(err, &memory) {
-		return stages.Problemf("batch", "Out of memory", "%s", memoryText(memory, t.Batch))
-	}
-	var diverged *learn.DivergedError
-	if errors.As(err, &diverged) {
-		return divergence(diverged)
-	}
-	return err
-}
-
-// divergence says where a training went wrong and what to do.
-func divergence(e *learn.DivergedError) stages.Problem {
-	text := fmt.Sprintf("The loss is not a finite number any more, at step %d in epoch %d, with a learning rate of %.4g.", e.Step, e.Epoch, e.LearningRate)
-	if e.Kept > 0 {
-		text += fmt.Sprintf(" The last good checkpoint holds the state after step %d.", e.Kept)
-	} else {
-		text += " There is no checkpoint from before."
-	}
-	if n := len(e.Samples); n > 0 {
-		shown := e.Samples[:min(n, 8)]
-		text += fmt.Sprintf(" The images of that batch are %s", strings.Join(shown, ", "))
-		if n > len(shown) {
-			text += fmt.Sprintf(" and %d more", n-len(shown))
-		}
-		text += "."
-	}
-	return stages.Problemf("learning_rate", "Training diverged", "%s The learning rate is too high for this model and these images: try a third of it, a schedule with a warm-up, or a clip block.", text)
-}
-
-// memoryText says what to do about a batch that does not fit into memory.
-func memoryText(e *learn.MemoryError, batch int) string {
-	text := fmt.Sprintf("There is not enough memory for a step with %d images at once.", e.Batch)
-	if e.Fits == 0 {
-		return text + " Not even one fits: give the stage more memory in its resources block, or take a smaller model or smaller images."
-	}
-	text += fmt.Sprintf(" %d fit, which was tried: write batch = %d", e.Fits, e.Fits)
-	for parts := 2; parts <= batch; parts++ {
-		if batch%parts == 0 && batch/parts <= e.Fits {
-			return text + fmt.Sprintf(", or keep the batch and write accumulate = %d.", parts)
-		}
-	}
-	return text + "."
 }

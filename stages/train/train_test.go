@@ -17,7 +17,6 @@ import (
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/infer/ort"
-	"github.com/darkroom-dev/darkroom/learn"
 	"github.com/darkroom-dev/darkroom/learn/cpu/kernel"
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/onnx/zoo"
@@ -272,17 +271,6 @@ func TestArgumentsAreChecked(t *testing.T) {
 		_, problems := stages.Decode(Kind.New(), c.args, map[string]bool{"data": true})
 		if len(problems) != 1 || problems[0].Arg != c.arg {
 			t.Errorf("%s: %+v", name, problems)
-		}
-	}
-}
-
-func TestMemoryText(t *testing.T) {
-	for _, c := range []struct {
-		fits, batch int
-		want        string
-	}{{16, 64, "write batch = 16, or keep the batch and write accumulate = 4."}, {0, 64, "Not even one fits"}, {8, 20, "accumulate = 4."}} {
-		if got := memoryText(&learn.MemoryError{Batch: c.batch, Fits: c.fits}, c.batch); !strings.Contains(got, c.want) {
-			t.Errorf("%q does not say %q", got, c.want)
 		}
 	}
 }
