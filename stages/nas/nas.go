@@ -25,7 +25,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:     "nas",
-	Version:  2,
+	Version:  3,
 	Computes: true,
 	Seeded:   true,
 	Doc: "Searches a space of networks for the one that is best for the data: each candidate is trained with a small budget and judged on `validation`. With several `objectives` " +
