@@ -154,7 +154,7 @@ func (w *work) plots(r *result) []report.LinePlot {
 			Marks: []report.Mark{{X: float64(bestEpoch(r.student)), Name: "best"}}})
 	}
 	if len(features) > 0 {
-		plots = append(plots, report.LinePlot{Title: "What the features are away from the teacher's", X: x, Y: report.Axis{Name: "part of the loss", Zero: true}, Series: []report.Series{{Name: "features", Y: features}}})
+		plots = append(plots, report.LinePlot{Title: "Distance of the features from the teacher's", X: x, Y: report.Axis{Name: "part of the loss", Zero: true}, Series: []report.Series{{Name: "features", Y: features}}})
 	}
 	return append(plots,
 		report.LinePlot{Title: "Agreement with the teacher while training", X: x, Y: report.Axis{Name: "same first answer", Percent: true}, Series: []report.Series{{Name: "agreement", Y: agreed}}},

@@ -57,7 +57,19 @@ func (w *work) page(c *learn.Config, r *result) (*report.Page, error) {
 		}
 	}
 	p.Section("Arguments")
-	rows := append([][]string{{"model", w.modelName()}, {"method", w.method}, {"temperature", strconv.FormatFloat(w.temperature, 'g', -1, 64)}, {"projection", fmt.Sprint(w.projection)}}, w.Rows(w.job.Args)...)
+	rows := [][]string{{"model", w.modelName()}, {"method", w.method}}
+	number := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+	if w.method == simCLR {
+		rows = append(rows, []string{"temperature", number(w.temperature)})
+	}
+	rows = append(rows, []string{"projection", fmt.Sprint(w.projection)})
+	if w.method != simCLR {
+		rows = append(rows, []string{"prediction", fmt.Sprint(w.prediction)})
+	}
+	if w.method == byol {
+		rows = append(rows, []string{"target_decay", number(w.decay)})
+	}
+	rows = append(rows, w.Rows(w.job.Args)...)
 	p.Table(report.Table{Title: "How it was trained", Columns: []report.Column{{Name: "Argument"}, {Name: "Value"}}, Rows: rows})
 	return p, nil
 }
