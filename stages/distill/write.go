@@ -110,7 +110,9 @@ func (w *work) page(c learn.Config, r *result) *report.Page {
 		}
 	}
 	p.Section("Arguments")
-	rows := append([][]string{{"model", w.modelName()}, recipe.ChosenRow(w.job.Args, "method", w.method)}, w.Rows(w.job.Args)...)
+	method := recipe.ChosenRow(w.job.Args, "method", w.method)
+	method[1] = strings.Replace(method[1], "layers map[], ", "", 1) // none were named; those that were chosen stand above
+	rows := append([][]string{{"model", w.modelName()}, method}, w.Rows(w.job.Args)...)
 	p.Table(report.Table{Title: "How it was trained", Columns: []report.Column{{Name: "Argument"}, {Name: "Value"}}, Rows: rows})
 	return p
 }

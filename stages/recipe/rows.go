@@ -2,9 +2,6 @@ package recipe
 
 import (
 	"fmt"
-	"maps"
-	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -62,23 +59,15 @@ func argumentTexts(d stages.Declarer, written stages.Args) []string {
 		if !ok {
 			v = a.Default
 		}
-		if v == nil || emptyList(v) {
+		switch list := v.(type) {
+		case nil:
 			continue
-		}
-		if m, ok := v.(map[string]any); ok {
-			var pairs []string
-			for _, name := range slices.Sorted(maps.Keys(m)) {
-				pairs = append(pairs, fmt.Sprintf("%s: %v", name, m[name]))
+		case []any:
+			if len(list) == 0 {
+				continue
 			}
-			v = strings.Join(pairs, "; ")
 		}
 		out = append(out, fmt.Sprintf("%s %v", a.Name, v))
 	}
 	return out
-}
-
-// emptyList reports whether v is a list or a map of nothing.
-func emptyList(v any) bool {
-	r := reflect.ValueOf(v)
-	return (r.Kind() == reflect.Map || r.Kind() == reflect.Slice) && r.Len() == 0
 }
