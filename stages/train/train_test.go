@@ -188,7 +188,8 @@ func TestWeightsFromElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	state(t, path, other, "x")
-	for content, want := range map[string]string{"": "Weights do not fit", "PK\x03\x04 and so on": "Weights cannot be read", "\x10": "Weights cannot be read"} {
+	for _, c := range [][2]string{{"", "Weights do not fit"}, {"PK\x03\x04 and so on", "Weights cannot be read"}, {"\x10", "Weights cannot be read"}} { // in this order: the first is of what lies there
+		content, want := c[0], c[1]
 		if content != "" {
 			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 				t.Fatal(err)
