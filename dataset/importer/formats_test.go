@@ -38,6 +38,44 @@ func greyPNG(t testing.TB, w, h int, v func(i int) byte) string {
 	return b.String()
 }
 
+// colourPNG has pixels of these colours in turn.
+func colourPNG(t testing.TB, w, h int, colours ...string) string {
+	t.Helper()
+	m := image.NewNRGBA(image.Rect(0, 0, w, h))
+	for i := range w * h {
+		c, err := ParseColour(colours[i%len(colours)])
+		if err != nil {
+			t.Fatal(err)
+		}
+		copy(m.Pix[4*i:], append(c[:], 255))
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, m); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// A mask in colours without a table of them is refused, with one of its colours; classes and colours that do not agree are refused before.
+func TestColourMaskProblems(t *testing.T) {
+	dir := folderOf(t, map[string]string{"images/a.png": greyPNG(t, 4, 4, flat), "masks/a.png": colourPNG(t, 4, 4, "#000000", "#c08000")})
+	m, err := importAll(t, dir, Options{})
+	if err != nil || len(m.samples) != 0 {
+		t.Errorf("%v, read %v", err, m.samples)
+	}
+	for name, c := range map[string]struct {
+		o    Options
+		want string
+	}{
+		"no colour": {Options{MaskClasses: []string{"a", "b"}, MaskColors: map[string]string{"a": "#000000"}}, `class "b" of mask_classes has no colour`},
+		"malformed": {Options{MaskColors: map[string]string{"a": "black"}}, `"black" is no colour`},
+	} {
+		if _, err := importAll(t, dir, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func flat(int) byte { return 7 }
 
 // folderOf writes a source.
@@ -208,6 +246,12 @@ func TestFormats(t *testing.T) {
 			found:   []string{"converted_annotation a.png", "unsupported_annotation a.png", "unsupported_annotation a.png", "unsupported_annotation a.png", "unsupported_annotation a.png"},
 		},
 		{
+			name: "masks in colours", task: dataset.Segmentation, classes: "[]", o: Options{MaskColors: map[string]string{"road": "#ff0000", "car": "#0000ff", "sky": "#808080"}},
+			files:   map[string]string{"images/a.png": pic, "masks/a.png": colourPNG(t, 10, 8, "#ff0000", "#0000ff", "#808080", "#00ff00")},
+			samples: []string{"images/a.png -"},
+			found:   []string{"mask_values images/a.png"},
+		},
+		{
 			name: "cvat tags", task: dataset.Classification, classes: "[{bad } {good }]",
 			files:   map[string]string{"a.png": pic, "b.png": pic, "x.xml": `<annotations><image name="a.png"><tag label="good"/></image><image name="b.png"><tag label="bad"/></image></annotations>`},
 			samples: []string{"a.png good", "b.png bad"},
@@ -293,6 +337,10 @@ func TestFormats(t *testing.T) {
 			case "masks beside images":
 				if m := got.masks["worn/a.jpg"]; m[0] != 0 || m[1] != 1 {
 					t.Errorf("mask %v", m)
+				}
+			case "masks in colours":
+				if m := got.masks["images/a.png"]; fmt.Sprint(m[:5], got.info.MaskClasses) != "[1 0 2 255 1] [car road sky]" {
+					t.Errorf("mask %v of %v", m, got.info.MaskClasses)
 				}
 			case "masks of classes in folders":
 				if m := got.masks["train/images/a.png"]; fmt.Sprint(m[:6]) != "[0 1 2 255 255 0]" {

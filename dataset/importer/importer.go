@@ -35,9 +35,11 @@ type Options struct {
 
 	MaskClasses   []string // names of the values in masks; nil: background and foreground, divided at MaskThreshold
 	MaskThreshold int      // grey levels above it are foreground
-	MaxPixels     int64    // of a picture; 0: picture.DefaultPixels
-	MaxExpansion  int      // how many times its size an archive may expand to; 0: 200
-	Scratch       string   // folder for a compressed archive while it is read; "": the system's
+	// MaskColors are the colours, as #rrggbb, of the classes of masks that are in colours; their order is that of MaskClasses, else of their names.
+	MaskColors   map[string]string
+	MaxPixels    int64  // of a picture; 0: picture.DefaultPixels
+	MaxExpansion int    // how many times its size an archive may expand to; 0: 200
+	Scratch      string // folder for a compressed archive while it is read; "": the system's
 }
 
 func (o Options) maxPixels() int64 {

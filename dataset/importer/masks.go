@@ -1,6 +1,9 @@
 package importer
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/hex"
 	"fmt"
 	"image"
 	"image/color"
@@ -115,6 +118,12 @@ func (s source) openMasks(o Options) (*listing, error) {
 		l.found = append(l.found, Finding{NoImage, readable(f), "the mask is of no picture of the source"})
 	}
 	r := maskReader{source: s, classes: len(l.maskClasses), threshold: o.MaskThreshold, ids: o.MaskClasses != nil}
+	if len(o.MaskColors) > 0 {
+		var err error
+		if l.maskClasses, r.colours, err = maskColours(o.MaskColors, o.MaskClasses); err != nil {
+			return nil, err
+		}
+	}
 	var items []item
 	for _, f := range s.files {
 		if !isPicture(f) || isMask[f] {
@@ -146,6 +155,7 @@ type maskReader struct {
 	source
 	classes, threshold int
 	ids                bool
+	colours            map[rgb]byte // classes by colour; nil: masks are not in colours
 }
 
 // mask reads the mask for a picture of h×w.
@@ -154,12 +164,18 @@ func (r maskReader) mask(f string, h, w int) ([]byte, []Finding, error) {
 	if err != nil {
 		return nil, nil, &annotationError{f, err}
 	}
-	values, mh, mw, err := maskValues(b)
+	m, _, err := picture.Read(b, picture.DefaultPixels)
 	if err != nil {
 		return nil, nil, &annotationError{f, err}
 	}
+	mh, mw := m.Bounds().Dy(), m.Bounds().Dx()
+	var values []byte
 	var found []Finding
-	if r.ids {
+	if r.colours != nil {
+		values, found = r.byColour(m)
+	} else if values, err = maskValues(m); err != nil {
+		return nil, nil, &annotationError{f, err}
+	} else if r.ids {
 		found = r.check(values)
 	} else {
 		found = divide(values, r.threshold)
@@ -215,15 +231,11 @@ func divide(values []byte, threshold int) []Finding {
 	return []Finding{{MaskNotBinary, "", fmt.Sprintf("%d pixels lie between 0 and 255; the largest value is %d", between, top)}}
 }
 
-// maskValues decodes a mask (h, w): the palette's indexes where it has one, else grey levels.
-func maskValues(b []byte) (values []byte, h, w int, err error) {
-	m, _, err := picture.Read(b, picture.DefaultPixels)
-	if err != nil {
-		return nil, 0, 0, err
-	}
+// maskValues are the values of a mask (h, w): the palette's indexes where it has one, else grey levels. Another mask in colours has no values.
+func maskValues(m image.Image) ([]byte, error) {
 	bounds := m.Bounds()
-	h, w = bounds.Dy(), bounds.Dx()
-	values = make([]byte, h*w)
+	h, w := bounds.Dy(), bounds.Dx()
+	values := make([]byte, h*w)
 	for y := range h {
 		switch m := m.(type) {
 		case *image.Paletted:
@@ -232,7 +244,11 @@ func maskValues(b []byte) (values []byte, h, w int, err error) {
 			copy(values[y*w:(y+1)*w], m.Pix[y*m.Stride:])
 		default:
 			for x := range w {
-				values[y*w+x] = color.GrayModel.Convert(m.At(bounds.Min.X+x, bounds.Min.Y+y)).(color.Gray).Y
+				at := m.At(bounds.Min.X+x, bounds.Min.Y+y)
+				if c := colourOf(at); c.spread() > greySpread {
+					return nil, fmt.Errorf("the mask is in colours, such as %s at column %d of row %d: mask_colors says which of them is which class", c, x, y)
+				}
+				values[y*w+x] = color.GrayModel.Convert(at).(color.Gray).Y
 			}
 		}
 	}
@@ -242,7 +258,90 @@ func maskValues(b []byte) (values []byte, h, w int, err error) {
 			values[i] = byte(g >> 8)
 		}
 	}
-	return values, h, w, nil
+	return values, nil
+}
+
+// rgb is a colour of a mask.
+type rgb [3]byte
+
+// String is the colour as the user writes it.
+func (c rgb) String() string { return fmt.Sprintf("#%02x%02x%02x", c[0], c[1], c[2]) }
+
+// greySpread is how far a grey pixel's channels lie apart at most: compression as JPEG makes greys a little coloured.
+const greySpread = 24
+
+func (c rgb) spread() int { return int(max(c[0], c[1], c[2])) - int(min(c[0], c[1], c[2])) }
+
+// colourOf is the colour of a pixel, without its alpha: what is transparent in a mask is still labelled.
+func colourOf(c color.Color) rgb {
+	n := color.NRGBAModel.Convert(c).(color.NRGBA)
+	return rgb{n.R, n.G, n.B}
+}
+
+// ParseColour reads a colour as it is written for the web: #ff8000.
+func ParseColour(text string) ([3]byte, error) {
+	var c rgb
+	if n, err := hex.Decode(c[:], []byte(strings.TrimPrefix(text, "#"))); len(text) != 7 || text[0] != '#' || err != nil || n != 3 {
+		return c, fmt.Errorf("%q is no colour: write six hexadecimal digits, such as \"#ff8000\"", text)
+	}
+	return c, nil
+}
+
+// maskColours gives each class its index: in the order of the names where one is given, else sorted.
+func maskColours(colours map[string]string, order []string) (classes []string, index map[rgb]byte, err error) {
+	classes = order
+	if classes == nil {
+		classes = slices.Sorted(maps.Keys(colours))
+	}
+	index = map[rgb]byte{}
+	for i, name := range classes {
+		text, ok := colours[name]
+		if !ok {
+			return nil, nil, sourceErrorf("Class without a colour", "The class %q of mask_classes has no colour in mask_colors.", name)
+		}
+		c, err := ParseColour(text)
+		if err != nil {
+			return nil, nil, sourceErrorf("Malformed colour", "mask_colors of %s: %v.", name, err)
+		}
+		index[c] = byte(i) //nolint:gosec // there are fewer classes than Ignore
+	}
+	return classes, index, nil
+}
+
+// byColour makes classes of a picture's colours; a colour of no class becomes Ignore.
+func (r maskReader) byColour(m image.Image) ([]byte, []Finding) {
+	bounds := m.Bounds()
+	h, w := bounds.Dy(), bounds.Dx()
+	values, unknown := make([]byte, h*w), map[rgb]int{}
+	for i := range values {
+		c := colourOf(m.At(bounds.Min.X+i%w, bounds.Min.Y+i/w))
+		v, ok := r.colours[c]
+		if !ok {
+			v = dataset.Ignore
+			unknown[c]++
+		}
+		values[i] = v
+	}
+	if len(unknown) == 0 {
+		return values, nil
+	}
+	n := 0
+	for _, count := range unknown {
+		n += count
+	}
+	// The most frequent first; of a mask that was scaled or compressed there are many.
+	which := slices.SortedFunc(maps.Keys(unknown), func(a, b rgb) int {
+		return cmp.Or(cmp.Compare(unknown[b], unknown[a]), bytes.Compare(a[:], b[:]))
+	})
+	names := make([]string, 0, 4)
+	for _, c := range which[:min(len(which), 4)] {
+		names = append(names, c.String())
+	}
+	text := fmt.Sprintf("%d pixels have colours of no class: %s", n, strings.Join(names, ", "))
+	if more := len(which) - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d others", more)
+	}
+	return values, []Finding{{MaskValues, "", text}}
 }
 
 // blackAndWhite reports whether a palette is two grey levels, and so no list of classes.

@@ -8,7 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/darkroom-dev/darkroom/artifact"
@@ -71,6 +73,7 @@ type ingest struct {
 	labelFrom    string
 	store        string
 	maskClasses  []string
+	maskColors   map[string]string
 	threshold    int
 	strict       bool
 	url          string
@@ -91,6 +94,7 @@ func (g *ingest) Declare(s *stages.Schema) {
 	s.String(&g.labelFrom, "label_from", "source", "Where an image's label comes from: the source's own labels; the file's name up to its last underscore or dash; the folder that it lies in; or the class of most of its objects.").OneOf("source", "name", "folder", "annotation")
 	s.String(&g.store, "store", "auto", "Keep images decoded, which is fast to read, or encoded as the files that they were, which takes less room; \"auto\" keeps them decoded up to 8 GiB.").OneOf("auto", "decoded", "encoded")
 	s.Strings(&g.maskClasses, "mask_classes", nil, "Names of the values 0, 1, 2 … in masks; 255 is ignored. Without it, masks are divided into background and foreground.").NoDefault().NonEmpty()
+	s.StringMap(&g.maskColors, "mask_colors", "For masks in colours: a map from class names to colours, such as { road = \"#ff0000\", car = \"#0000ff\" }. Their order is that of mask_classes, else of their names; a colour of no class is counted, listed and ignored.").NoDefault()
 	s.Int(&g.threshold, "mask_threshold", importer.DefaultThreshold, "Grey levels of a mask above it are foreground. Not with mask_classes.").In(0, 254)
 	s.Int(&g.limit, "limit", 0, "Take only so many images, from the first on.").Min(1).NoDefault()
 	s.String(&g.onError, "on_error", "fail", "What a damaged image, or an annotation without an image, does: it fails the stage, or it is skipped, counted and listed in the report.").OneOf("fail", "skip")
@@ -113,6 +117,36 @@ func (g *ingest) Declare(s *stages.Schema) {
 	s.Reports("findings", stages.NumberMap, "Number of findings by kind, of every kind: empty_box, identical_images and so on.")
 }
 
+// checkColors finds colours that are none, that two classes share, or that do not go with mask_classes.
+func (g *ingest) checkColors() []stages.Problem {
+	var out []stages.Problem
+	add := func(summary, format string, args ...any) {
+		out = append(out, stages.Problemf("mask_colors", summary, format, args...))
+	}
+	of := map[[3]byte]string{}
+	for _, name := range slices.Sorted(maps.Keys(g.maskColors)) {
+		c, err := importer.ParseColour(g.maskColors[name])
+		switch {
+		case err != nil:
+			add("Malformed colour", "The colour of %s: %v.", name, err)
+		case of[c] != "":
+			add("Two classes of one colour", "The classes %s and %s both have the colour %s. Give each class its own.", of[c], name, g.maskColors[name])
+		case g.maskClasses != nil && !slices.Contains(g.maskClasses, name):
+			add("Unknown class", "The class %s has a colour, but does not stand in mask_classes, which are %s.", name, strings.Join(g.maskClasses, ", "))
+		}
+		of[c] = name
+	}
+	for _, name := range g.maskClasses {
+		if _, ok := g.maskColors[name]; len(g.maskColors) > 0 && !ok {
+			add("Class without a colour", "The class %s stands in mask_classes and has no colour in mask_colors.", name)
+		}
+	}
+	if len(g.maskColors) > int(dataset.Ignore) {
+		add("Too many classes", "A mask's pixel is a byte, so there are at most %d classes.", dataset.Ignore)
+	}
+	return out
+}
+
 func (g *ingest) Check() []stages.Problem {
 	var out []stages.Problem
 	if g.channels == 2 {
@@ -129,6 +163,7 @@ func (g *ingest) Check() []stages.Problem {
 	if len(g.maskClasses) > int(dataset.Ignore) {
 		out = append(out, stages.Problemf("mask_classes", "Too many classes", "A mask's pixel is a byte, so there are at most %d classes.", dataset.Ignore))
 	}
+	out = append(out, g.checkColors()...)
 	if g.generator == "" {
 		return out
 	}
@@ -289,7 +324,7 @@ func (g *ingest) open(ctx context.Context, job *stages.Job) (*importer.Images, e
 	}
 	o := importer.Options{
 		Subset: g.subset, Classes: g.classes, Channels: g.channels, Size: g.size, MaxExpansion: g.maxExpansion, Scratch: job.ScratchDir,
-		MaxPixels: int64(g.maxPixels), Store: g.store, MaskClasses: g.maskClasses, MaskThreshold: g.threshold,
+		MaxPixels: int64(g.maxPixels), Store: g.store, MaskClasses: g.maskClasses, MaskColors: g.maskColors, MaskThreshold: g.threshold,
 	}
 	if g.task != "auto" {
 		o.Task = dataset.Task(g.task)
