@@ -246,6 +246,13 @@ func TestFormats(t *testing.T) {
 			found:   []string{"converted_annotation a.png", "unsupported_annotation a.png", "unsupported_annotation a.png", "unsupported_annotation a.png", "unsupported_annotation a.png"},
 		},
 		{
+			name: "outlines of the background too", task: dataset.Segmentation, classes: "[{x 1} {background 2}]", o: Options{Task: dataset.Segmentation},
+			files: map[string]string{"a.png": pic, "annotations.json": `{"images": [{"id": 1, "file_name": "a.png", "width": 10, "height": 8}], "categories": [{"id": 1, "name": "x"}, {"id": 2, "name": "background"}],
+				"annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "segmentation": [[0, 0, 1, 0, 1, 1, 0, 1]]},
+					{"id": 2, "image_id": 1, "category_id": 2, "bbox": [2, 0, 2, 8], "segmentation": [[2, 0, 4, 0, 4, 8, 2, 8]]}]}`},
+			samples: []string{"a.png - x[0 0 1 1] background[2 0 4 8] x[[0 0 1 0 1 1 0 1]] background[[2 0 4 0 4 8 2 8]]"},
+		},
+		{
 			name: "masks in colours", task: dataset.Segmentation, classes: "[]", o: Options{MaskColors: map[string]string{"road": "#ff0000", "car": "#0000ff", "sky": "#808080"}},
 			files:   map[string]string{"images/a.png": pic, "masks/a.png": colourPNG(t, 10, 8, "#ff0000", "#0000ff", "#808080", "#00ff00")},
 			samples: []string{"images/a.png -"},
@@ -337,6 +344,10 @@ func TestFormats(t *testing.T) {
 			case "masks beside images":
 				if m := got.masks["worn/a.jpg"]; m[0] != 0 || m[1] != 1 {
 					t.Errorf("mask %v", m)
+				}
+			case "outlines of the background too":
+				if m := got.masks["a.png"]; fmt.Sprint(m[:6], got.info.MaskClasses) != "[1 255 0 0 255 255] [background x]" {
+					t.Errorf("mask %v of %v", m, got.info.MaskClasses)
 				}
 			case "masks in colours":
 				if m := got.masks["images/a.png"]; fmt.Sprint(m[:5], got.info.MaskClasses) != "[1 0 2 255 1] [car road sky]" {

@@ -14,6 +14,9 @@ import (
 // maxDecoded is how many bytes of pixels a dataset holds decoded when nobody says how to store them.
 const maxDecoded = 8 << 30
 
+// background is the class 0 of masks that are drawn, and of those that are divided in two.
+const background = "background"
+
 // images settles what a listing leaves open: the task, the classes, and the size and channels of the images.
 func (l *listing) images(o Options) (*Images, error) {
 	m := &Images{Count: l.count, Findings: l.found, all: l.classes, options: o, folders: l.folders}
@@ -29,7 +32,12 @@ func (l *listing) images(o Options) (*Images, error) {
 		return nil, err
 	}
 	if m.Info.Task == dataset.Segmentation && m.Info.MaskClasses == nil {
-		m.Info.MaskClasses = append([]string{"background"}, m.Info.Classes...)
+		m.Info.MaskClasses = []string{background}
+		for _, name := range m.Info.Classes {
+			if name != background {
+				m.Info.MaskClasses = append(m.Info.MaskClasses, name)
+			}
+		}
 		if len(m.Info.MaskClasses) > int(dataset.Ignore) {
 			return nil, sourceErrorf("Too many classes", "Masks have %d values for classes, and the source has %d. Name those to take in the argument \"classes\".", dataset.Ignore-1, len(m.Info.Classes))
 		}

@@ -107,7 +107,7 @@ func (s source) openMasks(o Options) (*listing, error) {
 	}
 	l := &listing{task: dataset.Segmentation, maskClasses: o.MaskClasses, folders: true}
 	if l.maskClasses == nil {
-		l.maskClasses = []string{"background", "foreground"}
+		l.maskClasses = []string{background, "foreground"}
 	}
 	isMask := map[string]bool{}
 	for _, m := range masks {
