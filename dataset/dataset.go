@@ -106,13 +106,27 @@ func Open(path string) (*Dataset, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mapping the dataset %s: %w", path, err)
 	}
-	d, err := parse(mapped)
+	d, err := parse(mapped, func() { release(mapped) })
 	if err != nil {
 		_ = unix.Munmap(mapped) // the first error is the one to report
 		return nil, fmt.Errorf("%s is not a dataset that can be read: %w", path, err)
 	}
 	d.path, d.mapped = path, mapped
 	return d, nil
+}
+
+// releaseEvery is how many record batches are checked before the pages that this took are released. Each takes some hundred kilobytes of them.
+const releaseEvery = 256
+
+// release gives the pages of a mapped file back, which the kernel would otherwise count as the process's memory for as long as there is some left; what is read
+// again is mapped again. A kernel that declines costs nothing but that.
+func release(mapped []byte) { _ = unix.Madvise(mapped, unix.MADV_DONTNEED) }
+
+// Release says that what was read so far is not needed soon. Views stay valid. It is for those who look at large images here and there.
+func (d *Dataset) Release() {
+	if d.mapped != nil {
+		release(d.mapped)
+	}
 }
 
 // Close releases the mapped file; no view of it may be used afterwards.
@@ -223,8 +237,8 @@ func (d *Dataset) Counts() []int {
 	return counts
 }
 
-// parse reads an Arrow IPC file. The Arrow library panics on some malformed files; here that becomes an error.
-func parse(data []byte) (d *Dataset, err error) {
+// parse reads an Arrow IPC file, and calls release now and then. The Arrow library panics on some malformed files; here that becomes an error.
+func parse(data []byte, release func()) (d *Dataset, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			d, err = nil, fmt.Errorf("malformed Arrow file: %v", r)
@@ -255,6 +269,9 @@ func parse(data []byte) (d *Dataset, err error) {
 		}
 		if err := d.append(c, n == r.NumRecords()-1); err != nil {
 			return nil, fmt.Errorf("record batch %d: %w", n, err)
+		}
+		if n%releaseEvery == releaseEvery-1 {
+			release()
 		}
 	}
 	if d.rows == 0 {

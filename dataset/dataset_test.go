@@ -151,7 +151,7 @@ func FuzzOpen(f *testing.F) {
 
 // readAll reads everything of a file that parse takes.
 func readAll(t *testing.T, b []byte) {
-	d, err := parse(b)
+	d, err := parse(b, func() {})
 	if err != nil {
 		return
 	}

@@ -301,6 +301,7 @@ func (c *collection) thumbnail(d *dataset.Dataset, row, class int) (report.Thumb
 	if err != nil {
 		return report.Thumbnail{}, err
 	}
+	defer d.Release() // a sheet shows a few of many images, which can be large
 	h, w := c.info.Height, c.info.Width
 	if k := max(h, w); k > thumbSide {
 		h, w = max(1, h*thumbSide/k), max(1, w*thumbSide/k)
