@@ -319,36 +319,6 @@ func (j *judge) annotations() (*Kind, error) {
 	return nil, nil
 }
 
-// drawn is the mask that the polygons give, later ones over earlier ones, in the indexes of the mask's classes. What none covers is background; but in an
-// image whose background has outlines too it is unknown, and so ignored.
-func (j *judge) drawn() []byte {
-	h, w := j.a.Info.Height, j.a.Info.Width
-	mask := make([]byte, h*w)
-	index := make([]byte, len(j.a.Info.Classes))
-	for i, name := range j.a.Info.Classes {
-		index[i] = byte(slices.Index(j.a.Info.MaskClasses, name)) //nolint:gosec // there are fewer classes than Ignore
-	}
-	for _, p := range j.r.Sample.Polygons {
-		if index[p.Class] == 0 {
-			for i := range mask {
-				mask[i] = dataset.Ignore
-			}
-			break
-		}
-	}
-	for _, p := range j.r.Sample.Polygons {
-		rings := make([][]float64, len(p.Rings))
-		for i, ring := range p.Rings {
-			for _, v := range ring {
-				rings[i] = append(rings[i], float64(v))
-			}
-		}
-		fill(mask, h, w, rings, index[p.Class])
-	}
-	j.r.Measure.Marked = true
-	return mask
-}
-
 // label sets the image's label: as the source says, or from a name or the objects where that was asked for.
 func (j *judge) label() (*Kind, error) {
 	name := j.a.nameOf(j.it)
