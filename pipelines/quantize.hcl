@@ -50,6 +50,20 @@ quantize "int8" {
   max_accuracy_drop = 0.01
 }
 
+# Trained for a short time with the rounding in place: for nets that rounding alone costs too much, here one scale for all channels of a layer.
+quantize "aware" {
+  model       = train.net.model
+  data        = split.holdout.train
+  validation  = split.holdout.validation
+  method      = "qat"
+  per_channel = false
+
+  training {
+    epochs        = 1
+    learning_rate = 0.001
+  }
+}
+
 # For TensorRT the pairs stand elsewhere, and values are symmetric.
 quantize "engine" {
   model       = train.net.model
