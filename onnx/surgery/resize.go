@@ -65,7 +65,7 @@ func (r removal) target(n *protos.NodeProto) error {
 	}
 	list, ok := r.t.s.fixedNumbers(n, "shape", 1)
 	if !ok {
-		return nil // computed while the model runs, from sizes that have changed too
+		return r.joinedTarget(n, out)
 	}
 	if len(list) != len(out) {
 		return fmt.Errorf("its target has %d axes, its output %d", len(list), len(out))
@@ -77,6 +77,39 @@ func (r removal) target(n *protos.NodeProto) error {
 		}
 	}
 	return r.input(n, 1, ".target", list)
+}
+
+// joinedTarget corrects the constant parts of a target that is put together while the model runs, such as (N, 1, 192) of the number of images and two
+// constants. What is computed follows from sizes that have changed too.
+func (r removal) joinedTarget(n *protos.NodeProto, out []labels) error {
+	x := r.t.g.index()
+	join := x.producer[n.Input[1]]
+	if join == nil || join.OpType != "Concat" {
+		return nil
+	}
+	at := 0
+	for k, part := range join.Input {
+		dims, ok := r.t.s.numbers(join, k)
+		if !ok {
+			return nil
+		}
+		list, fixed := Shape(dims).fixed()
+		first := at
+		at += len(dims)
+		if _, constant := x.tensors[part]; !constant || !fixed || at > len(out) {
+			continue
+		}
+		list = append([]int(nil), list...)
+		for i, l := range out[first:at] {
+			if list[i] > 0 && len(l) > 0 {
+				list[i] = r.kept(l)
+			}
+		}
+		if err := r.input(join, k, ".part", list); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r removal) split(n *protos.NodeProto) error {
