@@ -26,11 +26,12 @@ var placeholder = shapes.Make(dtypes.Int32, 1)
 // compile lowers the nodes that the results need to an ONNX model and opens a session on it.
 func compile(b *Builder) (*Executable, error) {
 	g := &lowering{graph: &protos.GraphProto{Name: "computation"}, names: map[*value]string{}}
-	nodes := b.main.neededNodes()
 	if !b.backend.options.plain {
-		b.main.nodes = fuse(rectify(nodes, b.main.results), b.main.results)
-		nodes = b.main.neededNodes()
+		b.main.activate()
+		b.main.joinNormed()
+		b.main.nodes = fuse(b.main.neededNodes(), b.main.results)
 	}
+	nodes := b.main.neededNodes()
 	e := &Executable{backend: b.backend, name: b.name}
 	for i, p := range b.main.parameters {
 		g.parameter(i, p)

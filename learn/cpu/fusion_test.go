@@ -257,24 +257,19 @@ func TestChannelwise(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v", v), func(t *testing.T) {
 			ho, wo := v.out(v.h), v.out(v.w)
 			dimensions := [][]int{{v.c, v.h, v.w, v.n}, {v.c, 1, v.k, v.k}, {v.c, ho, wo, v.n}}
-			compare(t, execute(t, ours, dimensions, v.channelwise), execute(t, plain, dimensions, v.channelwise), 2e-5)
+			compare(t, execute(t, ours, dimensions, v.channelwise(t)), execute(t, plain, dimensions, v.channelwise(t)), 2e-5)
 		})
 	}
 }
 
-// channelwise builds what TestChannelwise compares, of images, kernels and a gradient.
-func (v convolution) channelwise(f compute.Function, p []compute.Value) ([]compute.Value, error) {
-	axes := compute.ConvolveAxesConfig{InputBatch: 3, InputChannels: 0, InputSpatial: []int{1, 2}, KernelInputChannels: 1, KernelOutputChannels: 0,
-		KernelSpatial: []int{2, 3}, OutputBatch: 3, OutputChannels: 0, OutputSpatial: []int{1, 2}}
+// alone is a convolution in which each channel meets a kernel of its own.
+func (v convolution) alone(c calculator, x, kernel compute.Value) compute.Value {
+	return c.ok(c.f.ConvGeneral(x, kernel, aloneAxes, []int{v.stride, v.stride}, [][2]int{v.pad, v.pad}, nil, []int{v.dilation, v.dilation}, v.c, 1))
+}
+
+// aloneGradients are the gradients of its images and its kernel, gy that of its result.
+func (v convolution) aloneGradients(c calculator, x, kernel, gy compute.Value) (gx, gk compute.Value) {
 	strides, dilations := []int{v.stride, v.stride}, []int{v.dilation, v.dilation}
-	y, err := f.ConvGeneral(p[0], p[1], axes, strides, [][2]int{v.pad, v.pad}, nil, dilations, v.c, 1)
-	if err != nil {
-		return nil, err
-	}
-	mirrored, err := f.Reverse(p[1], 2, 3)
-	if err != nil {
-		return nil, err
-	}
 	span := (v.k - 1) * v.dilation
 	back, along := make([][2]int, 2), make([][2]int, 2)
 	for i, size := range []int{v.h, v.w} {
@@ -282,77 +277,30 @@ func (v convolution) channelwise(f compute.Function, p []compute.Value) ([]compu
 		back[i] = [2]int{span - v.pad[0], size - last - 1 + v.pad[0]}
 		along[i] = [2]int{v.pad[0], span + last + 1 - size - v.pad[0]}
 	}
-	gx, err := f.ConvGeneral(p[2], mirrored, axes, nil, back, strides, dilations, v.c, 1)
-	if err != nil {
-		return nil, err
-	}
-	gk, err := f.ConvGeneral(p[0], p[2], compute.ConvolveAxesConfig{InputBatch: 0, InputChannels: 3, InputSpatial: []int{1, 2}, KernelInputChannels: 3,
+	gx = c.ok(c.f.ConvGeneral(gy, c.ok(c.f.Reverse(kernel, 2, 3)), aloneAxes, nil, back, strides, dilations, v.c, 1))
+	gk = c.ok(c.f.ConvGeneral(x, gy, compute.ConvolveAxesConfig{InputBatch: 0, InputChannels: 3, InputSpatial: []int{1, 2}, KernelInputChannels: 3,
 		KernelOutputChannels: 0, KernelSpatial: []int{1, 2}, OutputBatch: 1, OutputChannels: 0, OutputSpatial: []int{2, 3}},
-		dilations, along, nil, strides, 1, v.c)
-	if err != nil {
-		return nil, err
-	}
-	results := []compute.Value{y, gx, gk}
-	if v.dilation == 1 {
-		rounded, err := f.Round(p[0]) // many are equal
-		if err != nil {
-			return nil, err
-		}
-		window, moves, pads := []int{1, v.k, v.k, 1}, []int{1, v.stride, v.stride, 1}, [][2]int{{}, v.pad, v.pad, {}}
-		for _, x := range []compute.Value{p[0], rounded} {
-			largest, err := f.ReduceWindow(x, compute.ReduceOpMax, window, moves, nil, nil, pads)
-			if err != nil {
-				return nil, err
-			}
-			back, err := f.SelectAndScatterMax(x, p[2], window, moves, pads)
-			if err != nil {
-				return nil, err
-			}
-			results = append(results, largest, back)
-		}
-	}
-	return results, nil
+		dilations, along, nil, strides, 1, v.c))
+	return gx, gk
 }
 
-// TestRectifiedNorm compares a normalisation that is rectified, and the gradient through both, with the operators one by one.
-func TestRectifiedNorm(t *testing.T) {
-	build := func(joined bool) func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
-		return func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
-			y, mean, variance, err := f.BatchNormForTraining(p[0], p[1], p[2], 1e-3, 0)
-			if err != nil {
-				return nil, err
-			}
-			zero, err := f.Constant([]float32{0})
-			if err != nil {
-				return nil, err
-			}
-			zero, err = f.Reshape(zero)
-			if err != nil {
-				return nil, err
-			}
-			z, err := f.Max(y, zero)
-			if err != nil {
-				return nil, err
-			}
-			above, err := f.GreaterThan(z, zero)
-			if err != nil {
-				return nil, err
-			}
-			v, err := f.Where(above, p[3], zero)
-			if err != nil {
-				return nil, err
-			}
-			gx, gscale, gshift, err := f.BatchNormGradient(p[0], p[1], mean, variance, v, 1e-3, 0)
-			results := []compute.Value{z, gx, gscale, gshift, mean}
-			if !joined {
-				results = append(results, y, v) // seen from outside, so nothing can be joined
-			}
-			return results, err
+var aloneAxes = compute.ConvolveAxesConfig{InputBatch: 3, InputChannels: 0, InputSpatial: []int{1, 2}, KernelInputChannels: 1, KernelOutputChannels: 0,
+	KernelSpatial: []int{2, 3}, OutputBatch: 3, OutputChannels: 0, OutputSpatial: []int{1, 2}}
+
+// channelwise builds what TestChannelwise compares, of images, kernels and a gradient.
+func (v convolution) channelwise(t testing.TB) func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
+	return func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
+		c := calculator{t, f}
+		gx, gk := v.aloneGradients(c, p[0], p[1], p[2])
+		results := []compute.Value{v.alone(c, p[0], p[1]), gx, gk}
+		if v.dilation != 1 {
+			return results, nil
 		}
-	}
-	for _, d := range [][]int{{3, 5, 7, 2}, {4, 33, 9, 16}, {2, 1, 1, 1}} {
-		dimensions := [][]int{d, {d[0]}, {d[0]}, d}
-		b := newBackend(t, 2)
-		compare(t, execute(t, b, dimensions, build(true)), execute(t, b, dimensions, build(false))[:5], 0)
+		rounded := c.ok(f.Round(p[0])) // many are equal
+		window, moves, pads := []int{1, v.k, v.k, 1}, []int{1, v.stride, v.stride, 1}, [][2]int{{}, v.pad, v.pad, {}}
+		for _, x := range []compute.Value{p[0], rounded} {
+			results = append(results, c.ok(f.ReduceWindow(x, compute.ReduceOpMax, window, moves, nil, nil, pads)), c.ok(f.SelectAndScatterMax(x, p[2], window, moves, pads)))
+		}
+		return results, nil
 	}
 }

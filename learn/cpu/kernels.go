@@ -227,9 +227,9 @@ func normalised(operation string, x *value, features []*value, axis int) error {
 	return nil
 }
 
-// normGeometry is what a normalisation is told: a row for each feature, the epsilon, whether it rectifies, and the dimensions.
+// normGeometry is what a normalisation is told: a row for each feature, the epsilon, the activation behind it, and the dimensions.
 func normGeometry(x *value, epsilon float32) []int {
 	d := x.shape.Dimensions
-	list := []int{d[0], x.shape.Size() / d[0], int(math.Float64bits(float64(epsilon))), 0, len(d)}
+	list := []int{d[0], x.shape.Size() / d[0], int(math.Float64bits(float64(epsilon))), int(linear), len(d)}
 	return append(list, d...)
 }

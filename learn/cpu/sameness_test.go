@@ -49,7 +49,7 @@ func stepDigest(t testing.TB, threads int) string {
 		if err != nil {
 			return nil, err
 		}
-		channels, err := alone.channelwise(f, p[7:])
+		channels, err := alone.channelwise(t)(f, p[7:])
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,8 @@ typedef struct {
 	const dk_plane *p;
 	const float *x, *w, *v;
 	float *y;
+	const int32_t *places; // see places_of
+	int failed;
 } channelwise;
 
 #define WIDTH 4 // vectors of images beside each other
@@ -35,20 +37,31 @@ static inline void gather_taps(const float *const *from, const float *w, int cou
 	}
 }
 
-static void depthwise_task(void *data, size_t task) {
-	channelwise *c = data;
-	const dk_plane *p = c->p;
-	const float *x = c->x + (int64_t)task * p->H * p->W * p->N, *w = c->w + p->k0 + (int64_t)task * p->ko;
-	float *y = c->y + (int64_t)task * p->Ho * p->Wo * p->N;
+// places_of lists which input row each tap meets at each output row, -1: none, (Ho, KH), and which column, (Wo, KW). They are the same for all
+// channels, and to find them takes divisions. NULL: no memory; the caller gives it back.
+static int32_t *places_of(const dk_plane *p) {
+	int32_t *list = (int32_t *)dk_take(p->Ho * p->KH + p->Wo * p->KW), *to = list;
+	for (int64_t h = 0; list && h < p->Ho; h++)
+		for (int64_t a = 0; a < p->KH; a++)
+			*to++ = met(h * p->sh - p->ph + a * p->dh, p->ih, p->H);
+	for (int64_t q = 0; list && q < p->Wo; q++)
+		for (int64_t b = 0; b < p->KW; b++)
+			*to++ = met(q * p->sw - p->pw + b * p->dw, p->iw, p->W);
+	return list;
+}
+
+// depthwise_channel convolves one channel x (H, W, N) with its kernel w.
+static void depthwise_channel(const dk_plane *p, const int32_t *places, const float *x, const float *w, float *y) {
 	const float *from[DK_TAPS];
 	float weights[DK_TAPS];
+	const int32_t *rows = places, *columns = places + p->Ho * p->KH;
 	for (int64_t h = 0; h < p->Ho; h++)
 		for (int64_t q = 0; q < p->Wo; q++, y += p->N) {
 			int count = 0;
 			for (int64_t a = 0; a < p->KH; a++) {
-				int64_t row = met(h * p->sh - p->ph + a * p->dh, p->ih, p->H);
+				int64_t row = rows[h * p->KH + a];
 				for (int64_t b = 0; row >= 0 && b < p->KW; b++) {
-					int64_t column = met(q * p->sw - p->pw + b * p->dw, p->iw, p->W);
+					int64_t column = columns[q * p->KW + b];
 					if (column < 0)
 						continue;
 					from[count] = x + (row * p->W + column) * p->N;
@@ -59,9 +72,38 @@ static void depthwise_task(void *data, size_t task) {
 		}
 }
 
-static void depthwise_of(const dk_threads *t, const dk_plane *p, const float *x, const float *w, float *y) {
-	channelwise c = {p, x, w, NULL, y};
+static void depthwise_task(void *data, size_t task) {
+	channelwise *c = data;
+	const dk_plane *p = c->p;
+	depthwise_channel(p, c->places, c->x + (int64_t)task * p->H * p->W * p->N, c->w + p->k0 + (int64_t)task * p->ko, c->y + (int64_t)task * p->Ho * p->Wo * p->N);
+}
+
+static int depthwise_of(const dk_threads *t, const dk_plane *p, const float *x, const float *w, float *y) {
+	int32_t *places = places_of(p);
+	channelwise c = {.p = p, .x = x, .w = w, .y = y, .places = places};
+	if (!places)
+		return 1;
 	t->run(t, depthwise_task, p->O, &c);
+	dk_give((float *)places);
+	return 0;
+}
+
+// padded_width is the width of an image with as many columns of zeroes left and right of it as its taps meet; on its left are as many as the padding,
+// if that is not negative.
+static int64_t padded_width(const dk_plane *p) {
+	int64_t left = greater(0, p->pw);
+	return greater(left + p->W, left - p->pw + (p->Wo - 1) * p->sw + (p->KW - 1) * p->dw + 1);
+}
+
+// pad_columns writes the zeroes beside an image at to (H, padded width, N); without an image, from NULL, only them.
+static void pad_columns(const dk_plane *p, const float *from, float *to) {
+	int64_t width = padded_width(p), inner = p->W * p->N, left = greater(0, p->pw) * p->N, right = width * p->N - left - inner;
+	for (int64_t h = 0; h < p->H; h++, to += width * p->N) {
+		memset(to, 0, left * 4);
+		if (from)
+			memcpy(to + left, from + h * inner, inner * 4);
+		memset(to + left + inner, 0, right * 4);
+	}
 }
 
 // row_products adds to sums what `count` output positions of a row meet through `taps` taps, the first of them at x, `next` floats apart.
@@ -96,15 +138,9 @@ static void row_products_of(int64_t taps, int64_t count, const float *v, const f
 	}
 }
 
-// depthwise_gradient_task sums a kernel's gradient, one row of the kernel at a time: over the output positions at which all its taps are
-// inside at once, and over the others tap by tap.
-static void depthwise_gradient_task(void *data, size_t task) {
-	channelwise *c = data;
-	const dk_plane *p = c->p;
-	const float *x = c->x + (int64_t)task * p->H * p->W * p->N, *v = c->v + (int64_t)task * p->Ho * p->Wo * p->N;
-	float *g = c->y + p->k0 + (int64_t)task * p->ko;
-	int64_t left = greater(0, -floor_div(-p->pw, p->sw)), right = floor_div(p->W - 1 - (p->KW - 1) * p->dw + p->pw, p->sw) + 1;
-	left = lesser(left, p->Wo), right = greater(left, lesser(right, p->Wo));
+// depthwise_gradient_channel sums the gradient of a channel's kernel at g, one row of the kernel at a time. x is (H, padded width, N).
+static void depthwise_gradient_channel(const dk_plane *p, const float *x, const float *v, float *g) {
+	int64_t width = padded_width(p), first = greater(0, p->pw) - p->pw;
 	for (int64_t a = 0; a < p->KH; a++) {
 		vec sums[DK_TAPS];
 		float rest[DK_TAPS];
@@ -112,28 +148,31 @@ static void depthwise_gradient_task(void *data, size_t task) {
 			sums[b] = (vec){0}, rest[b] = 0;
 		for (int64_t h = 0; h < p->Ho; h++) {
 			int64_t row = h * p->sh - p->ph + a * p->dh;
-			if (row < 0 || row >= p->H)
-				continue;
-			const float *vs = v + h * p->Wo * p->N, *xs = x + row * p->W * p->N;
-			row_products_of(p->KW, right - left, vs + left * p->N, xs + (left * p->sw - p->pw) * p->N, p->sw * p->N, p->dw * p->N, p->N, sums, rest);
-			for (int64_t q = 0; q < p->Wo; q++) {
-				if (q == left)
-					q = right;
-				for (int64_t b = 0; q < p->Wo && b < p->KW; b++) {
-					int64_t column = q * p->sw - p->pw + b * p->dw;
-					if (column >= 0 && column < p->W)
-						row_products(1, 1, vs + q * p->N, xs + column * p->N, 0, 0, p->N, sums + b, rest + b);
-				}
-			}
+			if (row >= 0 && row < p->H)
+				row_products_of(p->KW, p->Wo, v + h * p->Wo * p->N, x + (row * width + first) * p->N, p->sw * p->N, p->dw * p->N, p->N, sums, rest);
 		}
 		for (int64_t b = 0; b < p->KW; b++)
 			g[a * p->kh + b * p->kw] = sum_lanes(sums[b]) + rest[b];
 	}
 }
 
-static void depthwise_gradient_of(const dk_threads *t, const dk_plane *p, const float *x, const float *v, float *g) {
-	channelwise c = {p, x, NULL, v, g};
+static void depthwise_gradient_task(void *data, size_t task) {
+	channelwise *c = data;
+	const dk_plane *p = c->p;
+	float *x = dk_take(p->H * padded_width(p) * p->N);
+	if (!x) {
+		c->failed = 1;
+		return;
+	}
+	pad_columns(p, c->x + (int64_t)task * p->H * p->W * p->N, x);
+	depthwise_gradient_channel(p, x, c->v + (int64_t)task * p->Ho * p->Wo * p->N, c->y + p->k0 + (int64_t)task * p->ko);
+	dk_give(x);
+}
+
+static int depthwise_gradient_of(const dk_threads *t, const dk_plane *p, const float *x, const float *v, float *g) {
+	channelwise c = {.p = p, .x = x, .v = v, .y = g};
 	t->run(t, depthwise_gradient_task, p->O, &c);
+	return c.failed;
 }
 
 // largest_task takes the greatest element of each window; of nothing but zeroes beyond the border it would be -∞.

@@ -7,8 +7,11 @@
 //     of the output. Products of matrices are such convolutions.
 //   - Depthwise, DepthwiseGradient: the same where each channel meets a kernel of its own.
 //   - LargestOfWindow, LargestOfWindowGradient: the greatest of windows, whose gradient goes to the first of the greatest.
-//   - BatchNormTraining, BatchNormGradient, RectifiedBatchNormGradient: a batch normalisation by the batch's own statistics, and its
-//     gradients, of (C, …) values; a channel is read from memory once.
+//   - BatchNormTraining, BatchNormGradient, ActivatedBatchNormGradient: a batch normalisation by the batch's own statistics with the activation
+//     that follows it, and the gradients of both, of (C, …) values; a channel is read from memory once, and what the activation was
+//     given is computed again rather than kept.
+//   - NormedDepthwise, NormedDepthwiseGradient: a normalisation, a Depthwise and another normalisation, and the gradients of all three; a
+//     channel passes through them without leaving the cache.
 //   - Elementwise: a program of elementwise instructions, run block by block.
 //
 // body.h includes a file for each of these ideas; kernels.h says what they take.
@@ -28,7 +31,7 @@ import "C"
 import "fmt"
 
 // Version is part of the device class in a stage's key.
-const Version = 3
+const Version = 4
 
 // Domain is the operators' domain in an ONNX graph.
 const Domain = "darkroom"

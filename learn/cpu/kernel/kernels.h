@@ -21,6 +21,9 @@ enum {
 	DK_EQUAL, DK_LESS, DK_LESS_EQUAL, DK_GREATER, DK_GREATER_EQUAL, DK_AND, DK_OR, DK_NOT, DK_WHERE,
 };
 
+// Activations that a normalisation applies by itself. Package cpu numbers them in the same order.
+enum { DK_LINEAR, DK_RECTIFIER, DK_RECTIFIER_6, DK_HARD_SWISH, DK_SWISH };
+
 #define DK_AXES 8
 #define DK_OPERANDS 32 // inputs or outputs of a program at most
 
@@ -34,6 +37,18 @@ typedef struct {
 	const int64_t *results; // (outputs): the register of each
 } dk_program;
 
+// dk_normed is a normalisation with its activation, a convolution in which each channel meets a kernel of its own, and another normalisation
+// with its activation, or the gradients of all that.
+typedef struct {
+	dk_plane forward, image; // the convolution; the one of its gradient v with the reversed kernel that gives the gradient of its images
+	double epsilon[2];
+	int activation[2];
+	const float *x, *w, *scale[2], *shift[2];
+	float *y, *z, *mean[2], *variance[2]; // y: of the convolution; z: of the second activation. With the gradients they are read
+	const float *v;                       // gradient of z
+	float *gx, *gw, *gscale[2], *gshift[2];
+} dk_normed;
+
 // dk_threads runs fn for every task from 0 on, on some threads, in any order.
 typedef struct dk_threads {
 	void (*run)(const struct dk_threads *, void (*fn)(void *, size_t), size_t tasks, void *data);
@@ -46,18 +61,19 @@ typedef struct {
 	int (*convolution)(const dk_threads *, const dk_plane *, const float *x, const float *w, float *y);
 	int (*elementwise)(const dk_threads *, const dk_program *, const float *const *in, float *const *out);
 	// Of a plane with as many input as output channels, each of which meets a kernel of its own.
-	void (*depthwise)(const dk_threads *, const dk_plane *, const float *x, const float *w, float *y);
-	void (*depthwise_gradient)(const dk_threads *, const dk_plane *, const float *x, const float *v, float *g);
+	int (*depthwise)(const dk_threads *, const dk_plane *, const float *x, const float *w, float *y);
+	int (*depthwise_gradient)(const dk_threads *, const dk_plane *, const float *x, const float *v, float *g);
 	void (*max_pool)(const dk_threads *, const dk_plane *, const float *x, float *y);
 	void (*max_pool_gradient)(const dk_threads *, const dk_plane *, const float *x, const float *v, float *g);
 	int (*kernel_gradient)(const dk_threads *, const dk_plane *, const float *x, const float *v, float *g);
-	// Of rows·columns values: y, and mean and (population) variance of each row. With rectify, y is 0 where it would be less.
-	void (*batch_norm)(const dk_threads *, int64_t rows, int64_t columns, double epsilon, int rectify, const float *x, const float *scale,
+	// Of rows·columns values: y, with that activation, and mean and (population) variance of each row.
+	void (*batch_norm)(const dk_threads *, int64_t rows, int64_t columns, double epsilon, int activation, const float *x, const float *scale,
 	                   const float *shift, float *y, float *mean, float *variance);
-	// rectified is the output of such a normalisation: v counts only where it is above 0. NULL: everywhere.
-	void (*batch_norm_gradient)(const dk_threads *, int64_t rows, int64_t columns, double epsilon, const float *x, const float *scale,
-	                            const float *mean, const float *variance, const float *v, const float *rectified, float *gx, float *gscale,
-	                            float *gshift);
+	// v is the gradient of what comes out of the activation; shift may be NULL where there is none.
+	void (*batch_norm_gradient)(const dk_threads *, int64_t rows, int64_t columns, double epsilon, int activation, const float *x, const float *scale,
+	                            const float *shift, const float *mean, const float *variance, const float *v, float *gx, float *gscale, float *gshift);
+	int (*normed_depthwise)(const dk_threads *, const dk_normed *);
+	int (*normed_depthwise_gradient)(const dk_threads *, const dk_normed *);
 } dk_kernels;
 
 extern const dk_kernels dk_kernels_avx512, dk_kernels_avx2, dk_kernels_baseline;

@@ -169,8 +169,7 @@ static OrtStatus *depthwise(const OrtApi *api, const int64_t *ints, void *contex
 	TRY(input(api, context, 0, &x));
 	TRY(input(api, context, 1, &w));
 	TRY(output(api, context, 0, dims, 4, &y));
-	dk_select()->depthwise(&t, &p, x, w, y);
-	return NULL;
+	return dk_select()->depthwise(&t, &p, x, w, y) ? fail(api, "out of memory in a convolution of single channels") : NULL;
 }
 
 // ints: a plane and the four dimensions of the result.
@@ -182,8 +181,7 @@ static OrtStatus *depthwise_gradient(const OrtApi *api, const int64_t *ints, voi
 	TRY(input(api, context, 0, &x));
 	TRY(input(api, context, 1, &v));
 	TRY(output(api, context, 0, ints + DK_PLANE_INTS, 4, &g));
-	dk_select()->depthwise_gradient(&t, &p, x, v, g);
-	return NULL;
+	return dk_select()->depthwise_gradient(&t, &p, x, v, g) ? fail(api, "out of memory in a kernel gradient") : NULL;
 }
 
 // ints: a plane.
@@ -219,7 +217,7 @@ static double epsilon_of(int64_t bits) {
 	return e;
 }
 
-// ints: rows, columns, the bits of epsilon as a double, rectify, rank, dimensions. Inputs x, scale, shift; outputs y, mean, variance.
+// ints: rows, columns, the bits of epsilon as a double, the activation, rank, dimensions. Inputs x, scale, shift; outputs y, mean, variance.
 static OrtStatus *batch_norm(const OrtApi *api, const int64_t *ints, void *context) {
 	dk_threads t = {run, api, context};
 	const float *in[3];
@@ -232,7 +230,7 @@ static OrtStatus *batch_norm(const OrtApi *api, const int64_t *ints, void *conte
 	return NULL;
 }
 
-// ints as for batch_norm. Inputs x, scale, mean, variance, v and, with rectify, the rectified output; outputs the gradients of x, scale and shift.
+// ints as for batch_norm. Inputs x, scale, mean, variance, v and, with an activation, shift; outputs the gradients of x, scale and shift.
 static OrtStatus *batch_norm_gradient(const OrtApi *api, const int64_t *ints, void *context) {
 	dk_threads t = {run, api, context};
 	const float *in[6] = {NULL};
@@ -241,8 +239,51 @@ static OrtStatus *batch_norm_gradient(const OrtApi *api, const int64_t *ints, vo
 		TRY(input(api, context, i, &in[i]));
 	for (size_t i = 0; i < 3; i++)
 		TRY(output(api, context, i, i ? ints : ints + 5, i ? 1 : ints[4], &out[i]));
-	dk_select()->batch_norm_gradient(&t, ints[0], ints[1], epsilon_of(ints[2]), in[0], in[1], in[2], in[3], in[4], in[5], out[0], out[1], out[2]);
+	dk_select()->batch_norm_gradient(&t, ints[0], ints[1], epsilon_of(ints[2]), ints[3], in[0], in[1], in[5], in[2], in[3], in[4], out[0], out[1], out[2]);
 	return NULL;
+}
+
+// ints: two planes, and for each normalisation the bits of epsilon and its activation.
+static dk_normed normed(const int64_t *ints) {
+	dk_normed n = {.forward = plane(ints), .image = plane(ints + DK_PLANE_INTS)};
+	ints += 2 * DK_PLANE_INTS;
+	for (int i = 0; i < 2; i++) {
+		n.epsilon[i] = epsilon_of(ints[2 * i]);
+		n.activation[i] = ints[2 * i + 1];
+	}
+	return n;
+}
+
+// ints as normed says. Inputs x, scale, shift, kernel, scale, shift; outputs z, mean, variance, y, mean, variance.
+static OrtStatus *normed_depthwise(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_threads t = {run, api, context};
+	dk_normed n = normed(ints);
+	const dk_plane *p = &n.forward;
+	const float **in[] = {&n.x, &n.scale[0], &n.shift[0], &n.w, &n.scale[1], &n.shift[1]};
+	float **out[] = {&n.z, &n.mean[0], &n.variance[0], &n.y, &n.mean[1], &n.variance[1]};
+	int64_t dims[] = {p->O, p->Ho, p->Wo, p->N};
+	for (size_t i = 0; i < 6; i++) {
+		TRY(input(api, context, i, in[i]));
+		TRY(output(api, context, i, dims, i % 3 ? 1 : 4, out[i]));
+	}
+	return dk_select()->normed_depthwise(&t, &n) ? fail(api, "out of memory in a normed convolution") : NULL;
+}
+
+// ints as normed says, and the four dimensions of the kernel's gradient. Inputs x, scale, shift, mean, variance, kernel, y, scale, shift, mean, variance,
+// v; outputs the gradients of x, scale, shift, kernel, scale, shift.
+static OrtStatus *normed_depthwise_gradient(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_threads t = {run, api, context};
+	dk_normed n = normed(ints);
+	const dk_plane *p = &n.forward;
+	const float **in[] = {&n.x, &n.scale[0], &n.shift[0], (const float **)&n.mean[0], (const float **)&n.variance[0], &n.w,
+	                      (const float **)&n.y, &n.scale[1], &n.shift[1], (const float **)&n.mean[1], (const float **)&n.variance[1], &n.v};
+	float **out[] = {&n.gx, &n.gscale[0], &n.gshift[0], &n.gw, &n.gscale[1], &n.gshift[1]};
+	int64_t dims[] = {p->I, p->H, p->W, p->N};
+	for (size_t i = 0; i < 12; i++)
+		TRY(input(api, context, i, in[i]));
+	for (size_t i = 0; i < 6; i++)
+		TRY(output(api, context, i, i == 3 ? ints + 2 * DK_PLANE_INTS + 4 : dims, i % 3 ? 1 : 4, out[i]));
+	return dk_select()->normed_depthwise_gradient(&t, &n) ? fail(api, "out of memory in the gradient of a normed convolution") : NULL;
 }
 
 // ints: the numbers of dk_program, its lists, and rank and dimensions of the results.
@@ -319,7 +360,9 @@ static const operator operators[] = {
 	OPERATOR("LargestOfWindowGradient", 2, 1, DK_PLANE_INTS, 0, max_pool_gradient),
 	OPERATOR("BatchNormTraining", 3, 3, 0, 0, batch_norm),
 	OPERATOR("BatchNormGradient", 5, 3, 0, 0, batch_norm_gradient),
-	OPERATOR("RectifiedBatchNormGradient", 6, 3, 0, 0, batch_norm_gradient),
+	OPERATOR("ActivatedBatchNormGradient", 6, 3, 0, 0, batch_norm_gradient),
+	OPERATOR("NormedDepthwise", 6, 6, 2 * DK_PLANE_INTS + 4, 0, normed_depthwise),
+	OPERATOR("NormedDepthwiseGradient", 12, 6, 2 * DK_PLANE_INTS + 8, 0, normed_depthwise_gradient),
 	OPERATOR("Elementwise", 1, 1, 0, 1, elementwise),
 };
 

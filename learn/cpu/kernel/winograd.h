@@ -391,6 +391,8 @@ static void winograd_gradient_task(void *data, size_t task) {
 }
 
 static int kernel_gradient_of(const dk_threads *t, const dk_plane *p, const float *x, const float *v, float *g) {
+	if (is_pointwise(p))
+		return pointwise_gradient(t, p, x, v, g);
 	if (!worthwhile(p) || p->I * p->O < 256)
 		return direct_gradient(t, p, x, v, g);
 	winograd_gradient c = {.sum = {.p = p, .x = x, .v = v, .g = g}, .t = tiles_of(p), .wide = p->I <= 16 ? 16 : NB};
