@@ -27,9 +27,7 @@ var placeholder = shapes.Make(dtypes.Int32, 1)
 func compile(b *Builder) (*Executable, error) {
 	g := &lowering{graph: &protos.GraphProto{Name: "computation"}, names: map[*value]string{}}
 	if !b.backend.options.plain {
-		b.main.activate()
-		b.main.joinNormed()
-		b.main.nodes = fuse(b.main.neededNodes(), b.main.results)
+		b.main.combine()
 	}
 	nodes := b.main.neededNodes()
 	e := &Executable{backend: b.backend, name: b.name}
@@ -63,6 +61,14 @@ func compile(b *Builder) (*Executable, error) {
 	e.session = session
 	e.cleanup = runtime.AddCleanup(e, func(s *onnxruntime.DynamicAdvancedSession) { s.Destroy() }, session)
 	return e, nil
+}
+
+// combine makes one operator of several where package kernel has it. The results are set.
+func (f *Function) combine() {
+	f.activate()
+	f.joinProducts()
+	f.joinNormed()
+	f.nodes = fuse(f.neededNodes(), f.results)
 }
 
 // neededNodes returns the nodes that the results depend on, in order.

@@ -21,7 +21,7 @@ var instructions = map[string]int{"Add": 0, "Sub": 1, "Mul": 2, "Div": 3, "Max":
 	"And": 19, "Or": 20, "Not": 21, "Where": 22}
 
 const (
-	fusedLeast    = 64 // elements below which nothing is fused
+	fusedLeast    = 4  // elements below which nothing is fused
 	fusedOperands = 24 // inputs of a fused operator at most, below DK_OPERANDS in kernels.h
 	fusedLength   = 64 // operators at most
 	fusedRank     = 8  // DK_AXES

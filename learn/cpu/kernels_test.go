@@ -111,6 +111,7 @@ func TestKernelsDoNotDependOnThreads(t *testing.T) {
 	t.Run("channelwise", func(t *testing.T) {
 		same(t, [][]int{{v.c, v.h, v.w, v.n}, {v.c, 1, v.k, v.k}, {v.c, v.out(v.h), v.out(v.w), v.n}}, v.channelwise(t))
 		same(t, v.chainShapes(), normedChain(t, v, hardSwish, swish, false))
+		same(t, v.weighedShapes(), normedChain(t, v, rectifier, hardSwish, false))
 	})
 	t.Run("products", func(t *testing.T) {
 		same(t, [][]int{{192, 96}, {192, 320}, {40, 320}}, func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
@@ -139,7 +140,7 @@ func TestLowerClasses(t *testing.T) {
 		if class == kernel.ISA() {
 			break
 		}
-		cmd := exec.Command(os.Args[0], "-test.run=^(TestConvolutionCHWN|TestBatchNorm|TestKernelsDoNotDependOnThreads|TestFusion|TestCurves|TestChannelwise|TestProducts|TestActivatedNorm|TestNormedChannels)$")
+		cmd := exec.Command(os.Args[0], "-test.run=^(TestConvolutionCHWN|TestBatchNorm|TestKernelsDoNotDependOnThreads|TestFusion|TestCurves|TestChannelwise|TestProducts|TestActivatedNorm|TestNormedChannels|TestPositionSums)$")
 		cmd.Env = append(os.Environ(), "DARKROOM_KERNELS="+class)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", class, err, out)

@@ -26,7 +26,7 @@ func (f *Function) joinNormed() {
 			continue
 		}
 		if place, ok := normedPlace(n, users); ok {
-			f.nodes = append(f.nodes, place.forward(), place.backward())
+			f.nodes = append(f.nodes, place.forward(users), place.backward(users))
 			joined = true
 		}
 	}
@@ -86,23 +86,75 @@ func gradientOf(norm *node, users map[*value][]*node) *node {
 func activationIn(n *node) int64 { return n.attributes[0].Ints[activationFlag] }
 
 // forward makes one operator of the normalisations and the convolution.
-func (d normedDepthwise) forward() *node {
+func (d normedDepthwise) forward(users map[*value][]*node) *node {
 	before, after := d.before, d.after
 	n := &node{operator: "NormedDepthwise", domain: kernel.Domain,
 		inputs:  slices.Concat(before.inputs, d.convolution.inputs[1:], after.inputs[1:]),
 		outputs: slices.Concat(after.outputs[:1], before.outputs[1:], d.convolution.outputs, after.outputs[1:])}
+	if sum := positionSumOf(after.outputs[0], users); sum != nil {
+		n.operator, n.outputs = "NormedDepthwiseSum", append(n.outputs, sum)
+	}
 	return d.made(n, d.convolution.attributes[0].Ints, d.imageGradient.attributes[0].Ints, nil)
 }
 
 // backward makes one operator of their gradients.
-func (d normedDepthwise) backward() *node {
+func (d normedDepthwise) backward(users map[*value][]*node) *node {
 	before, after := d.before, d.after
 	n := &node{operator: "NormedDepthwiseGradient", domain: kernel.Domain,
 		inputs: slices.Concat(before.inputs, d.beforeGradient.inputs[2:4], d.convolution.inputs[1:],
 			after.inputs, d.afterGradient.inputs[2:4], d.afterGradient.inputs[4:5]),
 		outputs: slices.Concat(d.beforeGradient.outputs, d.gradient.outputs, d.afterGradient.outputs[1:])}
+	if v, gate, rest, ok := weighed(d.afterGradient.inputs[4], users); ok {
+		n.operator = "WeighedNormedDepthwiseGradient"
+		n.inputs = append(n.inputs[:len(n.inputs)-1], v, gate, rest)
+	}
 	plane, dims := d.gradient.attributes[0].Ints[:planeLength], d.gradient.attributes[0].Ints[planeLength:]
 	return d.made(n, plane, d.imageGradient.attributes[0].Ints, dims)
+}
+
+// positionSumOf returns the sum of z (C, H, W, N) over its positions, (C, N), if that is asked for.
+func positionSumOf(z *value, users map[*value][]*node) *value {
+	d := z.shape.Dimensions
+	for _, n := range users[z] {
+		if n == nil {
+			continue
+		}
+		if sum := reader(users[z], "PositionSum", 0, z); sum != nil {
+			return sum.outputs[0]
+		}
+		if y := n.outputs[0]; n.operator == "Reshape" && y.shape.Rank() == 3 && y.shape.Dimensions[0] == d[0] && y.shape.Dimensions[2] == d[3] {
+			if sum := reader(users[y], "PositionSum", 0, y); sum != nil && sum.outputs[0].shape.Rank() == 2 {
+				return sum.outputs[0]
+			}
+		}
+	}
+	return nil
+}
+
+// weighed returns u, gate and rest of a value u·gate + rest (C, H, W, N) that is read once, where gate and rest are of (C, 1, 1, N): what flows back
+// through channels that are weighed by a function of their means.
+func weighed(v *value, users map[*value][]*node) (u, gate, rest *value, ok bool) {
+	a, b, ok := operands(v, "Add")
+	if !ok || len(users[v]) != 1 {
+		return nil, nil, nil, false
+	}
+	d := v.shape.Dimensions
+	narrow := []int{d[0], 1, 1, d[3]}
+	for range 2 {
+		u, gate, ok := operands(a, "Mul")
+		for range 2 {
+			if !ok {
+				break
+			}
+			g, r := source(gate), source(b)
+			if u.shape.Equal(v.shape) && slices.Equal(g.shape.Dimensions, narrow) && slices.Equal(r.shape.Dimensions, narrow) && len(users[a]) == 1 {
+				return u, g, r, true
+			}
+			u, gate = gate, u
+		}
+		a, b = b, a
+	}
+	return nil, nil, nil, false
 }
 
 // planeLength is the number of integers that say how a convolution moves, DK_PLANE_INTS in kernels.h.

@@ -10,7 +10,8 @@ import (
 
 // normedChain is a normalisation with an activation, a convolution of single channels, another normalisation with an activation, and the gradients of
 // all that, as package learn writes them. Its parameters are x, scale, shift, kernel, scale, shift and the gradient of the result. Apart, what the
-// convolution reads is a result too, so that nothing can be joined across it.
+// convolution reads is a result too, so that nothing can be joined across it. With two more parameters channels are weighed: the result is summed over
+// its positions, and its gradient made of parts.
 func normedChain(t *testing.T, v convolution, first, second activation, apart bool) func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
 	return func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
 		c := calculator{t, f}
@@ -30,7 +31,13 @@ func normedChain(t *testing.T, v convolution, first, second activation, apart bo
 		if err != nil {
 			return nil, err
 		}
-		z, g := pass(second, after, p[6])
+		gz := p[6]
+		if len(p) > 7 {
+			wide := float32Shape([]int{v.c, v.out(v.h), v.out(v.w), v.n})
+			gate, rest := c.ok(f.BroadcastInDim(p[7], wide, []int{0, 1, 2, 3})), c.ok(f.BroadcastInDim(p[8], wide, []int{0, 1, 2, 3}))
+			gz = c.add(rest, c.mul(gz, gate))
+		}
+		z, g := pass(second, after, gz)
 		gy, gscale2, gshift2, err := f.BatchNormGradient(y, p[4], mean2, variance2, g, 1e-5, 0)
 		if err != nil {
 			return nil, err
@@ -39,6 +46,9 @@ func normedChain(t *testing.T, v convolution, first, second activation, apart bo
 		_, g = pass(first, x, gi)
 		gx, gscale, gshift, err := f.BatchNormGradient(p[0], p[1], mean, variance, g, 1e-3, 0)
 		results := []compute.Value{z, mean, variance, mean2, variance2, gx, gscale, gshift, gk, gscale2, gshift2}
+		if len(p) > 7 {
+			results = append(results, c.ok(f.ReduceSum(c.ok(f.Reshape(z, v.c, v.out(v.h)*v.out(v.w), v.n)), 1)))
+		}
 		if apart {
 			results = append(results, inner)
 		}
@@ -49,6 +59,11 @@ func normedChain(t *testing.T, v convolution, first, second activation, apart bo
 func (v convolution) chainShapes() [][]int {
 	x, c := []int{v.c, v.h, v.w, v.n}, []int{v.c}
 	return [][]int{x, c, c, {v.c, 1, v.k, v.k}, c, c, {v.c, v.out(v.h), v.out(v.w), v.n}}
+}
+
+// weighedShapes are those of a chain whose channels are weighed.
+func (v convolution) weighedShapes() [][]int {
+	return append(v.chainShapes(), []int{v.c, 1, 1, v.n}, []int{v.c, 1, 1, v.n})
 }
 
 // TestNormedChannels compares the joined operators with those that they are of: the bits are the same.
@@ -66,38 +81,51 @@ func TestNormedChannels(t *testing.T) {
 				b := newBackend(t, 2)
 				joined := execute(t, b, v.chainShapes(), normedChain(t, v, kinds[0], kinds[1], false))
 				compare(t, joined, execute(t, b, v.chainShapes(), normedChain(t, v, kinds[0], kinds[1], true))[:len(joined)], 0)
+				joined = execute(t, b, v.weighedShapes(), normedChain(t, v, kinds[0], kinds[1], false))
+				compare(t, joined, execute(t, b, v.weighedShapes(), normedChain(t, v, kinds[0], kinds[1], true))[:len(joined)], 2e-5)
 			})
 		}
 	}
 }
 
-// TestNormedChannelsAreJoined looks at the nodes of such a computation.
+// TestNormedChannelsAreJoined looks at the nodes of such computations.
 func TestNormedChannelsAreJoined(t *testing.T) {
-	v := convolution{c: 4, h: 6, w: 6, n: 16, k: 3, stride: 2, dilation: 1, pad: [2]int{1, 1}}
-	for _, apart := range []bool{false, true} {
-		main := newBuilder(newBackend(t, 1).(*Backend), "chain").main
-		results, err := normedChain(t, v, hardSwish, rectifier, apart)(main, parametersOf(t, main, v.chainShapes()...))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range results {
-			main.results = append(main.results, r.(*value))
-		}
-		main.activate()
-		main.joinNormed()
-		var operators []string
-		for _, n := range main.neededNodes() {
-			if n.constant == nil && n.operator != "Reshape" {
-				operators = append(operators, n.operator)
-			}
-		}
-		want := []string{"NormedDepthwise", "NormedDepthwiseGradient"}
-		if apart {
-			want = []string{"ActivatedBatchNormGradient", "ActivatedBatchNormGradient", "BatchNormTraining", "BatchNormTraining", "Depthwise", "Depthwise", "DepthwiseGradient"}
-		}
-		slices.Sort(operators)
-		if !slices.Equal(operators, want) {
-			t.Errorf("apart %t: %v; want %v", apart, operators, want)
+	v := convolution{c: 8, h: 6, w: 6, n: 16, k: 3, stride: 2, dilation: 1, pad: [2]int{1, 1}}
+	for _, c := range []struct {
+		apart  bool
+		shapes [][]int
+		want   []string
+	}{
+		{false, v.chainShapes(), []string{"NormedDepthwise", "NormedDepthwiseGradient"}},
+		{false, v.weighedShapes(), []string{"NormedDepthwiseSum", "WeighedNormedDepthwiseGradient"}},
+		{true, v.chainShapes(), []string{"ActivatedBatchNormGradient", "ActivatedBatchNormGradient", "BatchNormTraining", "BatchNormTraining", "Depthwise", "Depthwise",
+			"DepthwiseGradient"}},
+	} {
+		got := joinedOperators(t, c.shapes, normedChain(t, v, hardSwish, rectifier, c.apart))
+		if !slices.Equal(got, c.want) {
+			t.Errorf("apart %t, %d parameters: %v; want %v", c.apart, len(c.shapes), got, c.want)
 		}
 	}
+}
+
+// joinedOperators lists the operators of a computation after the passes that join some, but for those that move nothing.
+func joinedOperators(t *testing.T, dimensions [][]int, build func(f compute.Function, p []compute.Value) ([]compute.Value, error)) []string {
+	t.Helper()
+	main := newBuilder(newBackend(t, 1).(*Backend), "joined").main
+	results, err := build(main, parametersOf(t, main, dimensions...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		main.results = append(main.results, r.(*value))
+	}
+	main.combine()
+	var operators []string
+	for _, n := range main.neededNodes() {
+		if n.constant == nil && n.operator != "Reshape" {
+			operators = append(operators, n.operator)
+		}
+	}
+	slices.Sort(operators)
+	return operators
 }

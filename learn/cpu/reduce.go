@@ -43,6 +43,9 @@ func (f *Function) reduce(op compute.OpType, v *value, axes []int) (*value, erro
 	if err != nil {
 		return nil, err
 	}
+	if sum := f.positionSum(op, v, axes, shape); sum != nil {
+		return sum, nil
+	}
 	computed := reductionType(v.shape.DType)
 	reduced := f.emit(reductions[op], shapes.Make(computed, shape.Dimensions...),
 		[]*value{f.convert(v, computed), f.integers(axes...)}, intAttribute("keepdims", 0))

@@ -12,6 +12,9 @@
 //     given is computed again rather than kept.
 //   - NormedDepthwise, NormedDepthwiseGradient: a normalisation, a Depthwise and another normalisation, and the gradients of all three; a
 //     channel passes through them without leaving the cache.
+//     NormedDepthwiseSum and WeighedNormedDepthwiseGradient are those of blocks that weigh their channels: with the sums over positions,
+//     and from the parts of which the gradient is made.
+//   - PositionSum, PositionProductSum: sums over positions, image by image, of values or of products of two.
 //   - Elementwise: a program of elementwise instructions, run block by block.
 //
 // body.h includes a file for each of these ideas; kernels.h says what they take.

@@ -45,7 +45,9 @@ typedef struct {
 	int activation[2];
 	const float *x, *w, *scale[2], *shift[2];
 	float *y, *z, *mean[2], *variance[2]; // y: of the convolution; z: of the second activation. With the gradients they are read
-	const float *v;                       // gradient of z
+	float *sums;                          // (C, N), of z over the positions; NULL where nobody asked
+	const float *v;                       // gradient of z, less what follows
+	const float *gate, *rest;             // (C, N) each; the gradient of z is v·gate + rest. NULL: it is v
 	float *gx, *gw, *gscale[2], *gshift[2];
 } dk_normed;
 
@@ -74,6 +76,8 @@ typedef struct {
 	                            const float *shift, const float *mean, const float *variance, const float *v, float *gx, float *gscale, float *gshift);
 	int (*normed_depthwise)(const dk_threads *, const dk_normed *);
 	int (*normed_depthwise_gradient)(const dk_threads *, const dk_normed *);
+	// The sums over positions of x (rows, positions, n), or of its products with y.
+	void (*position_sums)(const dk_threads *, int64_t rows, int64_t positions, int64_t n, const float *x, const float *y, float *sums);
 } dk_kernels;
 
 extern const dk_kernels dk_kernels_avx512, dk_kernels_avx2, dk_kernels_baseline;

@@ -28,7 +28,10 @@ static void normed_depthwise_task(void *data, size_t task) {
 	depthwise_channel(p, c->forward, inner, n->w + p->k0 + channel * p->ko, y);
 	dk_give(inner);
 	moments_of(y, out, &n->mean[1][channel], &n->variance[1][channel]);
-	normalise(n->activation[1], y, out, norm_of(n, 1, channel), n->z + channel * out);
+	float *z = n->z + channel * out;
+	normalise(n->activation[1], y, out, norm_of(n, 1, channel), z);
+	if (n->sums)
+		sum_positions(0, z, NULL, p->Ho * p->Wo, p->N, n->sums + channel * p->N);
 }
 
 static int normed_depthwise_of(const dk_threads *t, const dk_normed *n) {
@@ -38,6 +41,13 @@ static int normed_depthwise_of(const dk_threads *t, const dk_normed *n) {
 	t->run(t, normed_depthwise_task, n->forward.O, &c);
 	dk_give((float *)c.forward);
 	return c.failed;
+}
+
+// weighed writes v·gate + rest of one channel (positions, n).
+static void weighed(const float *v, const float *gate, const float *rest, int64_t positions, int64_t n, float *to) {
+	for (int64_t k = 0; k < positions; k++, v += n, to += n)
+		for (int64_t i = 0; i < n; i++)
+			to[i] = v[i] * gate[i] + rest[i];
 }
 
 static void normed_depthwise_gradient_task(void *data, size_t task) {
@@ -52,7 +62,12 @@ static void normed_depthwise_gradient_task(void *data, size_t task) {
 		dk_give(inner), dk_give(gy);
 		return;
 	}
-	normalise_gradient(n->activation[1], n->y + channel * out, n->v + channel * out, out, n->epsilon[1], n->scale[1][channel], n->shift[1][channel],
+	const float *v = n->v + channel * out;
+	if (n->gate) {
+		weighed(v, n->gate + channel * p->N, n->rest + channel * p->N, p->Ho * p->Wo, p->N, gy);
+		v = gy;
+	}
+	normalise_gradient(n->activation[1], n->y + channel * out, v, out, n->epsilon[1], n->scale[1][channel], n->shift[1][channel],
 	                   n->mean[1][channel], n->variance[1][channel], gy, &n->gscale[1][channel], &n->gshift[1][channel]);
 	normalised_by by = norm_of(n, 0, channel);
 	pad_columns(p, NULL, inner);

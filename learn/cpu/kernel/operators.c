@@ -255,7 +255,7 @@ static dk_normed normed(const int64_t *ints) {
 }
 
 // ints as normed says. Inputs x, scale, shift, kernel, scale, shift; outputs z, mean, variance, y, mean, variance.
-static OrtStatus *normed_depthwise(const OrtApi *api, const int64_t *ints, void *context) {
+static OrtStatus *normed_forward(const OrtApi *api, const int64_t *ints, void *context, int summed) {
 	dk_threads t = {run, api, context};
 	dk_normed n = normed(ints);
 	const dk_plane *p = &n.forward;
@@ -266,25 +266,56 @@ static OrtStatus *normed_depthwise(const OrtApi *api, const int64_t *ints, void 
 		TRY(input(api, context, i, in[i]));
 		TRY(output(api, context, i, dims, i % 3 ? 1 : 4, out[i]));
 	}
+	if (summed) {
+		int64_t rows[] = {p->O, p->N};
+		TRY(output(api, context, 6, rows, 2, &n.sums));
+	}
 	return dk_select()->normed_depthwise(&t, &n) ? fail(api, "out of memory in a normed convolution") : NULL;
 }
 
+static OrtStatus *normed_depthwise(const OrtApi *api, const int64_t *ints, void *context) { return normed_forward(api, ints, context, 0); }
+
+// As normed_depthwise, with the sums of z over the positions as one more output.
+static OrtStatus *normed_depthwise_sum(const OrtApi *api, const int64_t *ints, void *context) { return normed_forward(api, ints, context, 1); }
+
 // ints as normed says, and the four dimensions of the kernel's gradient. Inputs x, scale, shift, mean, variance, kernel, y, scale, shift, mean, variance,
 // v; outputs the gradients of x, scale, shift, kernel, scale, shift.
-static OrtStatus *normed_depthwise_gradient(const OrtApi *api, const int64_t *ints, void *context) {
+static OrtStatus *normed_backward(const OrtApi *api, const int64_t *ints, void *context, int weighed) {
 	dk_threads t = {run, api, context};
 	dk_normed n = normed(ints);
 	const dk_plane *p = &n.forward;
 	const float **in[] = {&n.x, &n.scale[0], &n.shift[0], (const float **)&n.mean[0], (const float **)&n.variance[0], &n.w,
-	                      (const float **)&n.y, &n.scale[1], &n.shift[1], (const float **)&n.mean[1], (const float **)&n.variance[1], &n.v};
+	                      (const float **)&n.y, &n.scale[1], &n.shift[1], (const float **)&n.mean[1], (const float **)&n.variance[1], &n.v, &n.gate, &n.rest};
 	float **out[] = {&n.gx, &n.gscale[0], &n.gshift[0], &n.gw, &n.gscale[1], &n.gshift[1]};
 	int64_t dims[] = {p->I, p->H, p->W, p->N};
-	for (size_t i = 0; i < 12; i++)
+	for (size_t i = 0; i < (weighed ? 14 : 12); i++)
 		TRY(input(api, context, i, in[i]));
 	for (size_t i = 0; i < 6; i++)
 		TRY(output(api, context, i, i == 3 ? ints + 2 * DK_PLANE_INTS + 4 : dims, i % 3 ? 1 : 4, out[i]));
 	return dk_select()->normed_depthwise_gradient(&t, &n) ? fail(api, "out of memory in the gradient of a normed convolution") : NULL;
 }
+
+static OrtStatus *normed_depthwise_gradient(const OrtApi *api, const int64_t *ints, void *context) { return normed_backward(api, ints, context, 0); }
+
+// As normed_depthwise_gradient of v·gate + rest, (C, N) each, which are two more inputs.
+static OrtStatus *weighed_normed_depthwise_gradient(const OrtApi *api, const int64_t *ints, void *context) { return normed_backward(api, ints, context, 1); }
+
+// ints: rows, positions, n, and rank and dimensions of the result. Inputs x and, of products, y.
+static OrtStatus *sums_over_positions(const OrtApi *api, const int64_t *ints, void *context, int two) {
+	dk_threads t = {run, api, context};
+	const float *x, *y = NULL;
+	float *sums;
+	TRY(input(api, context, 0, &x));
+	if (two)
+		TRY(input(api, context, 1, &y));
+	TRY(output(api, context, 0, ints + 4, ints[3], &sums));
+	dk_select()->position_sums(&t, ints[0], ints[1], ints[2], x, y, sums);
+	return NULL;
+}
+
+static OrtStatus *position_sum(const OrtApi *api, const int64_t *ints, void *context) { return sums_over_positions(api, ints, context, 0); }
+
+static OrtStatus *position_product_sum(const OrtApi *api, const int64_t *ints, void *context) { return sums_over_positions(api, ints, context, 1); }
 
 // ints: the numbers of dk_program, its lists, and rank and dimensions of the results.
 static OrtStatus *elementwise(const OrtApi *api, const int64_t *ints, void *context) {
@@ -363,6 +394,10 @@ static const operator operators[] = {
 	OPERATOR("ActivatedBatchNormGradient", 6, 3, 0, 0, batch_norm_gradient),
 	OPERATOR("NormedDepthwise", 6, 6, 2 * DK_PLANE_INTS + 4, 0, normed_depthwise),
 	OPERATOR("NormedDepthwiseGradient", 12, 6, 2 * DK_PLANE_INTS + 8, 0, normed_depthwise_gradient),
+	OPERATOR("NormedDepthwiseSum", 6, 7, 2 * DK_PLANE_INTS + 4, 0, normed_depthwise_sum),
+	OPERATOR("WeighedNormedDepthwiseGradient", 14, 6, 2 * DK_PLANE_INTS + 8, 0, weighed_normed_depthwise_gradient),
+	OPERATOR("PositionSum", 1, 1, 0, 0, position_sum),
+	OPERATOR("PositionProductSum", 2, 1, 0, 0, position_product_sum),
 	OPERATOR("Elementwise", 1, 1, 0, 1, elementwise),
 };
 

@@ -115,10 +115,23 @@ static void pointwise_task(void *data, size_t task) {
 	dk_give(small);
 }
 
-// is_pointwise reports whether a kernel gradient is one of this kind.
-static int is_pointwise(const dk_plane *p) {
-	return lesser(p->I, p->O) <= SMALLER && p->H * p->W * p->N >= FEWEST && p->KH * p->KW == 1 && p->sh * p->sw == 1 && p->ph == 0 && p->pw == 0 && p->ih * p->iw == 1 && p->H == p->Ho && p->W == p->Wo;
+// alone_everywhere reports whether each position of the output meets the one position of the input that is in its place.
+static int alone_everywhere(const dk_plane *p) {
+	return p->KH * p->KW == 1 && p->sh * p->sw == 1 && p->ph == 0 && p->pw == 0 && p->ih * p->iw == 1 && p->H == p->Ho && p->W == p->Wo;
 }
+
+// flattened makes a column of chunks of such images, which are read in the order in which they lie, if there are whole chunks.
+static int flattened(const dk_plane *p, dk_plane *flat) {
+	int64_t positions = p->H * p->W * p->N;
+	if (!alone_everywhere(p) || positions % NB)
+		return 0;
+	*flat = *p;
+	flat->H = flat->Ho = positions / NB, flat->W = flat->Wo = 1, flat->N = NB;
+	return 1;
+}
+
+// is_pointwise reports whether a kernel gradient is one of this kind.
+static int is_pointwise(const dk_plane *p) { return lesser(p->I, p->O) <= SMALLER && p->H * p->W * p->N >= FEWEST && alone_everywhere(p); }
 
 // pointwise_gradient is the kernel gradient of a plane that is_pointwise.
 static int pointwise_gradient(const dk_threads *t, const dk_plane *p, const float *x, const float *v, float *g) {

@@ -260,6 +260,9 @@ static int by_winograd(const dk_threads *t, const dk_plane *p, const float *x, c
 }
 
 static int convolution_of(const dk_threads *t, const dk_plane *p, const float *x, const float *w, float *y) {
+	dk_plane flat;
+	if (flattened(p, &flat))
+		p = &flat;
 	return (worthwhile(p) ? by_winograd : direct)(t, p, x, w, y);
 }
 
