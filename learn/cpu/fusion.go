@@ -408,11 +408,15 @@ func (p *program) allocate(u *fuser, set []int, results []*value) [][5]int {
 
 // geometry writes the program as kernels.h and operators.c read it.
 func (p *program) geometry(results []*value) []int {
-	dims := p.shape.Dimensions
+	var steps [][]int
+	for _, in := range p.inputs {
+		steps = append(steps, p.steps(in))
+	}
+	dims, steps := collapsed(p.shape.Dimensions, steps)
 	list := []int{p.shape.Size(), len(dims), len(p.inputs), len(p.immediates), p.registers, len(results), len(p.code)}
 	list = append(list, dims...)
-	for _, in := range p.inputs {
-		list = append(list, p.steps(in)...)
+	for _, s := range steps {
+		list = append(list, s...)
 	}
 	for _, bits := range p.immediates {
 		list = append(list, int(bits))
@@ -423,7 +427,36 @@ func (p *program) geometry(results []*value) []int {
 	for _, r := range results {
 		list = append(list, p.number(r))
 	}
-	return append(append(list, len(dims)), dims...)
+	return append(append(list, p.shape.Rank()), p.shape.Dimensions...)
+}
+
+// collapsed joins each axis with the one before it where every input goes on from one to the other as within them, and leaves out those of size 1.
+// An input whose steps begin with -1 has all elements, so it always does.
+func collapsed(dims []int, steps [][]int) (fewer []int, theirs [][]int) {
+	theirs = make([][]int, len(steps))
+	for k, d := range dims {
+		last := len(fewer) - 1
+		if d == 1 && (last >= 0 || k < len(dims)-1) {
+			continue
+		}
+		goesOn := last >= 0
+		for i, s := range steps {
+			goesOn = goesOn && (s[0] < 0 || theirs[i][last] == s[k]*d)
+		}
+		if goesOn {
+			fewer[last] *= d
+		} else {
+			fewer, last = append(fewer, d), last+1
+		}
+		for i, s := range steps {
+			step := s[k]
+			if s[0] < 0 {
+				step = min(0, last-1) // -1 first, then 0
+			}
+			theirs[i] = append(theirs[i][:last], step)
+		}
+	}
+	return fewer, theirs
 }
 
 // steps returns how an input lies under the program's axes: -1 first when it has all elements.

@@ -173,6 +173,30 @@ func TestFusionIsUsed(t *testing.T) {
 	}
 }
 
+// TestCollapsedAxes: a program runs over as few axes as its inputs let it.
+func TestCollapsedAxes(t *testing.T) {
+	whole := []int{-1, 0, 0, 0}
+	for _, c := range []struct {
+		dims        []int
+		steps       [][]int
+		want        []int
+		wantedSteps [][]int
+	}{
+		{[]int{3, 4, 5, 6}, [][]int{whole}, []int{360}, [][]int{{-1}}},
+		{[]int{3, 4, 1, 1}, [][]int{whole, {0, 0, 0, 0}}, []int{12}, [][]int{{-1}, {0}}},
+		{[]int{3, 4, 5, 6}, [][]int{{6, 0, 0, 1}, whole}, []int{3, 20, 6}, [][]int{{6, 0, 1}, {-1, 0, 0}}},
+		{[]int{3, 4, 5, 6}, [][]int{{1, 0, 0, 0}}, []int{3, 120}, [][]int{{1, 0}}},
+		{[]int{3, 4, 5, 6}, [][]int{{0, 30, 6, 1}}, []int{3, 120}, [][]int{{0, 1}}},
+		{[]int{1, 4, 1, 6}, [][]int{{0, 0, 0, 1}}, []int{4, 6}, [][]int{{0, 1}}},
+		{[]int{1, 1}, [][]int{{-1, 0}}, []int{1}, [][]int{{-1}}},
+	} {
+		dims, steps := collapsed(c.dims, c.steps)
+		if !slices.Equal(dims, c.want) || !slices.EqualFunc(steps, c.wantedSteps, slices.Equal) {
+			t.Errorf("%v with %v: %v with %v; want %v with %v", c.dims, c.steps, dims, steps, c.want, c.wantedSteps)
+		}
+	}
+}
+
 func float32Shape(dimensions []int) shapes.Shape { return shapes.Make(dtypes.Float32, dimensions...) }
 
 func parametersOf(t *testing.T, f *Function, dimensions ...[]int) []compute.Value {

@@ -55,26 +55,31 @@ static inline __attribute__((always_inline)) void transpose(vec v[VW]) {
 	}
 }
 
+#define BESIDE 8 // channels that are packed together, so that memory is written in longer runs
+
 // pack copies rows r0 to r1 and columns c0 to c1 of (channels, H, W, N) into (rows, columns, channels, NB), images n0 to n0+NB; what lies
 // outside is zero.
 static void pack(const float *x, int64_t channels, int64_t H, int64_t W, int64_t N, int64_t n0,
                  int64_t r0, int64_t r1, int64_t c0, int64_t c1, float *to) {
 	int64_t columns = c1 - c0, n = lesser(NB, N - n0);
-	for (int64_t i = 0; i < channels; i++)
-		for (int64_t r = r0; r < r1; r++) {
-			float *row = to + ((r - r0) * columns * channels + i) * NB;
-			const float *from = x + ((i * H + r) * W + c0) * N + n0;
-			for (int64_t c = c0; c < c1; c++, row += channels * NB, from += N) {
-				if (r < 0 || r >= H || c < 0 || c >= W)
-					memset(row, 0, NB * 4);
-				else if (n == NB)
-					memcpy(row, from, NB * 4);
-				else {
-					memcpy(row, from, n * 4);
-					memset(row + n, 0, (NB - n) * 4);
+	for (int64_t i0 = 0; i0 < channels; i0 += BESIDE)
+		for (int64_t r = r0; r < r1; r++)
+			for (int64_t c = c0; c < c1; c++) {
+				float *place = to + (((r - r0) * columns + c - c0) * channels + i0) * NB;
+				const float *from = x + ((i0 * H + r) * W + c) * N + n0;
+				int64_t some = lesser(BESIDE, channels - i0);
+				if (r < 0 || r >= H || c < 0 || c >= W) {
+					memset(place, 0, some * NB * 4);
+					continue;
 				}
+				for (int64_t i = 0; i < some; i++, place += NB, from += H * W * N)
+					if (n == NB)
+						memcpy(place, from, NB * 4);
+					else {
+						memcpy(place, from, n * 4);
+						memset(place + n, 0, (NB - n) * 4);
+					}
 			}
-		}
 }
 
 // pack_channels copies like pack, but vectors run over channels: to (groups of VW channels, rows, columns, NB, VW), `group` floats from

@@ -138,6 +138,10 @@ static void packing_task(void *data, size_t task) {
 			for (int64_t b = 0; b < p->KW; b++) {
 				const float *w = k->w + p->k0 + o0 * p->ko + i * p->ki + a * p->kh + b * p->kw;
 				float *to = all + ((a * p->KW + b) * p->I + i) * OB;
+				if (p->ko == 1 && n == OB) {
+					memcpy(to, w, OB * 4);
+					continue;
+				}
 				for (int64_t o = 0; o < OB; o++)
 					to[o] = o < n ? w[o * p->ko] : 0;
 			}

@@ -1,91 +1,101 @@
 // Convolutions in which each channel meets a kernel of its own, and poolings: a task is a channel, whose images stay in the cache.
 
-typedef struct {
-	const dk_plane *p;
-	const float *x, *w, *v;
-	float *y;
-	const int32_t *places; // see places_of
-	int failed;
-} channelwise;
-
 #define WIDTH 4 // vectors of images beside each other
 
-// gather sums the products of one output position with the taps from *from, for n images.
-static inline void gather_taps(const float *const *from, const float *w, int count, int64_t n, float *y) {
+// place is one tap at one output position: how far from the channel's first element the one that it meets lies, and which of the kernel's it is.
+typedef struct {
+	int32_t from, tap;
+} place;
+
+// gather sums the products of one output position with its taps, for n images.
+static inline void gather_taps(const place *taps, int64_t count, const float *x, const float *w, int64_t n, float *y) {
 	int64_t at = 0;
 	for (; at + WIDTH * VW <= n; at += WIDTH * VW) {
 		vec a[WIDTH];
 		for (int u = 0; u < WIDTH; u++)
 			a[u] = (vec){0};
-		for (int k = 0; k < count; k++)
+		for (const place *k = taps; k < taps + count; k++)
 			for (int u = 0; u < WIDTH; u++)
-				a[u] += w[k] * *(const vec *)(from[k] + at + u * VW);
+				a[u] += w[k->tap] * *(const vec *)(x + k->from + at + u * VW);
 		for (int u = 0; u < WIDTH; u++)
 			*(vec *)(y + at + u * VW) = a[u];
 	}
 	for (; at + VW <= n; at += VW) {
 		vec a = {0};
-		for (int k = 0; k < count; k++)
-			a += w[k] * *(const vec *)(from[k] + at);
+		for (const place *k = taps; k < taps + count; k++)
+			a += w[k->tap] * *(const vec *)(x + k->from + at);
 		*(vec *)(y + at) = a;
 	}
 	for (; at < n; at++) {
 		float a = 0;
-		for (int k = 0; k < count; k++)
-			a += w[k] * from[k][at];
+		for (const place *k = taps; k < taps + count; k++)
+			a += w[k->tap] * x[k->from + at];
 		y[at] = a;
 	}
 }
 
-// places_of lists which input row each tap meets at each output row, -1: none, (Ho, KH), and which column, (Wo, KW). They are the same for all
-// channels, and to find them takes divisions. NULL: no memory; the caller gives it back.
-static int32_t *places_of(const dk_plane *p) {
-	int32_t *list = (int32_t *)dk_take(p->Ho * p->KH + p->Wo * p->KW), *to = list;
-	for (int64_t h = 0; list && h < p->Ho; h++)
-		for (int64_t a = 0; a < p->KH; a++)
-			*to++ = met(h * p->sh - p->ph + a * p->dh, p->ih, p->H);
-	for (int64_t q = 0; list && q < p->Wo; q++)
-		for (int64_t b = 0; b < p->KW; b++)
-			*to++ = met(q * p->sw - p->pw + b * p->dw, p->iw, p->W);
-	return list;
-}
+// places is what the taps of a convolution meet, which is the same for all channels: for each output position those that meet an element.
+typedef struct {
+	place *list;
+	int32_t *counts; // of each position; positions have room for all taps
+} places;
 
-// depthwise_channel convolves one channel x (H, W, N) with its kernel w.
-static void depthwise_channel(const dk_plane *p, const int32_t *places, const float *x, const float *w, float *y) {
-	const float *from[DK_TAPS];
-	float weights[DK_TAPS];
-	const int32_t *rows = places, *columns = places + p->Ho * p->KH;
+// places_of lists them, and reports whether there was memory; give_places gives it back.
+static int places_of(const dk_plane *p, places *to) {
+	int64_t positions = p->Ho * p->Wo, taps = p->KH * p->KW;
+	*to = (places){(place *)dk_take(2 * positions * taps), (int32_t *)dk_take(positions)};
+	if (!to->list || !to->counts)
+		return 0;
 	for (int64_t h = 0; h < p->Ho; h++)
-		for (int64_t q = 0; q < p->Wo; q++, y += p->N) {
-			int count = 0;
+		for (int64_t q = 0; q < p->Wo; q++) {
+			int32_t count = 0;
+			place *list = to->list + (h * p->Wo + q) * taps;
 			for (int64_t a = 0; a < p->KH; a++) {
-				int64_t row = rows[h * p->KH + a];
+				int64_t row = met(h * p->sh - p->ph + a * p->dh, p->ih, p->H);
 				for (int64_t b = 0; row >= 0 && b < p->KW; b++) {
-					int64_t column = columns[q * p->KW + b];
-					if (column < 0)
-						continue;
-					from[count] = x + (row * p->W + column) * p->N;
-					weights[count++] = w[a * p->kh + b * p->kw];
+					int64_t column = met(q * p->sw - p->pw + b * p->dw, p->iw, p->W);
+					if (column >= 0)
+						list[count++] = (place){(row * p->W + column) * p->N, a * p->KW + b};
 				}
 			}
-			gather_taps(from, weights, count, p->N, y);
+			to->counts[h * p->Wo + q] = count;
 		}
+	return 1;
+}
+
+static void give_places(places *of) { dk_give((float *)of->list), dk_give((float *)of->counts); }
+
+typedef struct {
+	const dk_plane *p;
+	const float *x, *w, *v;
+	float *y;
+	places met;
+	int failed;
+} channelwise;
+
+// depthwise_channel convolves one channel x (H, W, N) with its kernel w.
+static void depthwise_channel(const dk_plane *p, const places *met, const float *x, const float *w, float *y) {
+	float weights[DK_TAPS];
+	for (int64_t a = 0; a < p->KH; a++)
+		for (int64_t b = 0; b < p->KW; b++)
+			weights[a * p->KW + b] = w[a * p->kh + b * p->kw];
+	for (int64_t k = 0; k < p->Ho * p->Wo; k++)
+		gather_taps(met->list + k * p->KH * p->KW, met->counts[k], x, weights, p->N, y + k * p->N);
 }
 
 static void depthwise_task(void *data, size_t task) {
 	channelwise *c = data;
 	const dk_plane *p = c->p;
-	depthwise_channel(p, c->places, c->x + (int64_t)task * p->H * p->W * p->N, c->w + p->k0 + (int64_t)task * p->ko, c->y + (int64_t)task * p->Ho * p->Wo * p->N);
+	depthwise_channel(p, &c->met, c->x + (int64_t)task * p->H * p->W * p->N, c->w + p->k0 + (int64_t)task * p->ko, c->y + (int64_t)task * p->Ho * p->Wo * p->N);
 }
 
 static int depthwise_of(const dk_threads *t, const dk_plane *p, const float *x, const float *w, float *y) {
-	int32_t *places = places_of(p);
-	channelwise c = {.p = p, .x = x, .w = w, .y = y, .places = places};
-	if (!places)
-		return 1;
-	t->run(t, depthwise_task, p->O, &c);
-	dk_give((float *)places);
-	return 0;
+	channelwise c = {.p = p, .x = x, .w = w, .y = y};
+	int ready = places_of(p, &c.met);
+	if (ready)
+		t->run(t, depthwise_task, p->O, &c);
+	give_places(&c.met);
+	return !ready;
 }
 
 // padded_width is the width of an image with as many columns of zeroes left and right of it as its taps meet; on its left are as many as the padding,

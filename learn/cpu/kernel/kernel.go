@@ -34,7 +34,7 @@ import "C"
 import "fmt"
 
 // Version is part of the device class in a stage's key.
-const Version = 4
+const Version = 5
 
 // Domain is the operators' domain in an ONNX graph.
 const Domain = "darkroom"

@@ -4,7 +4,7 @@
 
 typedef struct {
 	const dk_normed *n;
-	const int32_t *forward, *image; // see places_of
+	places met; // by the convolution of this pass
 	int failed;
 } normed_channels;
 
@@ -25,7 +25,7 @@ static void normed_depthwise_task(void *data, size_t task) {
 	}
 	moments_of(x, size, &n->mean[0][channel], &n->variance[0][channel]);
 	normalise(n->activation[0], x, size, norm_of(n, 0, channel), inner);
-	depthwise_channel(p, c->forward, inner, n->w + p->k0 + channel * p->ko, y);
+	depthwise_channel(p, &c->met, inner, n->w + p->k0 + channel * p->ko, y);
 	dk_give(inner);
 	moments_of(y, out, &n->mean[1][channel], &n->variance[1][channel]);
 	float *z = n->z + channel * out;
@@ -35,11 +35,12 @@ static void normed_depthwise_task(void *data, size_t task) {
 }
 
 static int normed_depthwise_of(const dk_threads *t, const dk_normed *n) {
-	normed_channels c = {.n = n, .forward = places_of(&n->forward)};
-	if (!c.forward)
-		return 1;
-	t->run(t, normed_depthwise_task, n->forward.O, &c);
-	dk_give((float *)c.forward);
+	normed_channels c = {.n = n};
+	if (places_of(&n->forward, &c.met))
+		t->run(t, normed_depthwise_task, n->forward.O, &c);
+	else
+		c.failed = 1;
+	give_places(&c.met);
 	return c.failed;
 }
 
@@ -75,17 +76,18 @@ static void normed_depthwise_gradient_task(void *data, size_t task) {
 		normalise(n->activation[0], x + h * row, row, by, inner + h * width + greater(0, p->pw) * p->N);
 	// The plane's kernel is the gradient's: of its own layout.
 	depthwise_gradient_channel(p, inner, gy, n->gw + p->k0 + channel * p->ko);
-	depthwise_channel(&n->image, c->image, gy, n->w + n->image.k0 + channel * n->image.ko, gx);
+	depthwise_channel(&n->image, &c->met, gy, n->w + n->image.k0 + channel * n->image.ko, gx);
 	dk_give(inner), dk_give(gy);
 	normalise_gradient(n->activation[0], x, gx, size, n->epsilon[0], n->scale[0][channel], n->shift[0][channel], n->mean[0][channel], n->variance[0][channel], gx,
 	                   &n->gscale[0][channel], &n->gshift[0][channel]);
 }
 
 static int normed_depthwise_gradient_of(const dk_threads *t, const dk_normed *n) {
-	normed_channels c = {.n = n, .image = places_of(&n->image)};
-	if (!c.image)
-		return 1;
-	t->run(t, normed_depthwise_gradient_task, n->forward.O, &c);
-	dk_give((float *)c.image);
+	normed_channels c = {.n = n};
+	if (places_of(&n->image, &c.met))
+		t->run(t, normed_depthwise_gradient_task, n->forward.O, &c);
+	else
+		c.failed = 1;
+	give_places(&c.met);
 	return c.failed;
 }
