@@ -44,11 +44,15 @@ func (w *jsonWatcher) event(e engine.Event) {
 
 func (w *jsonWatcher) close() {}
 
-// progressEvery is the least time between two plain lines on how far a stage is.
-const progressEvery = 5 * time.Second
+// At least progressEvery lies between two plain lines on how far a stage is, and samePhaseEvery between two in one phase: an
+// epoch that takes an hour is seen to go on.
+const (
+	progressEvery  = 5 * time.Second
+	samePhaseEvery = time.Minute
+)
 
 // plainWatcher prints lines that a log keeps: no control codes, one line for each thing that happened, and for a running
-// stage one when it enters another phase, not too often.
+// stage one when it enters another phase, and one a minute while it stays there.
 type plainWatcher struct {
 	a       *app
 	verbose bool
@@ -64,7 +68,14 @@ func (w *plainWatcher) event(e engine.Event) {
 	defer w.mu.Unlock()
 	if e.Event == engine.EventStageProgress {
 		p := e.Progress
-		if p == nil || p.Phase == "" || p.Phase == w.phase[e.Address] || p.Done == 0 && p.Total > 0 || e.Time.Sub(w.at[e.Address]) < progressEvery {
+		if p == nil || p.Phase == "" || p.Done == 0 && p.Total > 0 {
+			return
+		}
+		least := progressEvery
+		if p.Phase == w.phase[e.Address] {
+			least = samePhaseEvery
+		}
+		if e.Time.Sub(w.at[e.Address]) < least {
 			return
 		}
 		w.phase[e.Address], w.at[e.Address] = p.Phase, e.Time
