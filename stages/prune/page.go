@@ -134,18 +134,23 @@ func (w *work) write(r *result) error {
 	if err := writeTable(w.job.Output("layers"), table); err != nil {
 		return err
 	}
+	channelsRatio, err := keptChannels(r.before, table)
+	if err != nil {
+		return err
+	}
 	zeroes := countZeroes(r.after)
 	flopsRatio := float64(after.Total.FLOPs) / float64(max(before.Total.FLOPs, 1))
 	parametersRatio := float64(after.Total.Parameters-zeroes) / float64(max(before.Total.Parameters, 1))
 	w.job.Value("flops_ratio", flopsRatio)
 	w.job.Value("parameters_ratio", parametersRatio)
+	w.job.Value("channels_ratio", channelsRatio)
 	w.job.Value("accuracy", defined(r.accuracyAfter))
 	w.job.Value("accuracy_before", defined(r.accuracyBefore))
 	w.job.Value("used_ratio", r.ratio)
 	if err := w.measureLatency(r); err != nil {
 		return err
 	}
-	return w.page(r, before, after, table, flopsRatio, parametersRatio).WriteFile(w.job.Output("report"))
+	return w.page(r, before, after, table, flopsRatio, parametersRatio, channelsRatio).WriteFile(w.job.Output("report"))
 }
 
 // defined returns f, or nil where it is not a number.
@@ -154,6 +159,30 @@ func defined(f float64) any {
 		return nil
 	}
 	return f
+}
+
+// keptChannels returns the share that stays of the channels of all layers that may lose some; 1 where there are none.
+func keptChannels(before *onnx.Model, table []row) (float64, error) {
+	_, groups, err := grouped(before)
+	if err != nil {
+		return 0, err
+	}
+	free := map[string]bool{}
+	for _, g := range groups.List {
+		for _, n := range g.Layers() {
+			free[n.Name] = true
+		}
+	}
+	all, stay := 0, 0
+	for _, r := range table {
+		if free[r.name] {
+			all, stay = all+r.channels[0], stay+r.channels[1]
+		}
+	}
+	if all == 0 {
+		return 1, nil
+	}
+	return float64(stay) / float64(all), nil
 }
 
 func simplified(m *onnx.Model) (*surgery.Costs, error) {
@@ -195,13 +224,13 @@ func writeTable(path string, table []row) error {
 	return nil
 }
 
-func (w *work) page(r *result, before, after *surgery.Costs, table []row, flopsRatio, parametersRatio float64) *report.Page {
+func (w *work) page(r *result, before, after *surgery.Costs, table []row, flopsRatio, parametersRatio, channelsRatio float64) *report.Page {
 	p := report.New("Pruning")
-	what := "channels removed by " + w.method.Name
+	what := fmt.Sprintf("%s of the channels removed by %s", report.Percent(1-channelsRatio), w.method.Name)
 	if w.sparsity != noSparsity {
-		what = "weights set to zero, " + w.sparsity
+		what = fmt.Sprintf("weights set to zero, %s, ratio %s", w.sparsity, report.Percent(r.ratio))
 	}
-	p.Subtitle(fmt.Sprintf("%s, ratio %s", what, report.Percent(r.ratio)))
+	p.Subtitle(what)
 	facts := []report.Fact{
 		{Name: "FLOPs", Value: report.Percent(flopsRatio), Note: fmt.Sprintf("%s of %s", surgery.Text(after.Total.FLOPs), surgery.Text(before.Total.FLOPs))},
 		{Name: "Parameters", Value: report.Percent(parametersRatio), Note: fmt.Sprintf("of %s, zeroes left out", report.Count(before.Total.Parameters))},

@@ -22,7 +22,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:     "prune",
-	Version:  3,
+	Version:  4,
 	Computes: true,
 	Seeded:   true,
 	Doc: "Makes a model smaller. Structured pruning removes whole channels, so that the model becomes smaller and faster wherever it runs: channels that must stand or fall " +
@@ -95,6 +95,7 @@ func (p *prune) Declare(s *stages.Schema) {
 	s.Out("report", artifact.Report, "What was removed, what it saves and costs, and how sensitive the layers are.")
 	s.Reports("flops_ratio", stages.Number, "FLOPs of the smaller model as a share of the original's. Zeroes of `sparsity` count as computed.")
 	s.Reports("parameters_ratio", stages.Number, "Parameters that are not zero, as a share of the original's.")
+	s.Reports("channels_ratio", stages.Number, "Channels that stay, of all layers that may lose some. With `round_to` and with a target it differs from what a ratio says.")
 	s.Reports("accuracy", stages.Number, "Share of right answers on `validation`; null without it.")
 	s.Reports("accuracy_before", stages.Number, "The same of the original; null without `validation`.")
 	s.Reports("used_ratio", stages.Number, "The ratio that was used: that of the arguments, or the one that reaches the target.")

@@ -378,6 +378,9 @@ func TestEveryMethodPrunes(t *testing.T) {
 		if f := got["flops_ratio"].(float64); f > 0.35 || f < 0.15 {
 			t.Errorf("%s: half of the channels leave %g of the FLOPs", m.Name, f)
 		}
+		if c := got["channels_ratio"].(float64); c != 0.5 {
+			t.Errorf("%s: a share of %g of the channels is left, want 0.5", m.Name, c)
+		}
 		if _, err := onnx.Load(job.Output("model")); err != nil {
 			t.Errorf("%s: %v", m.Name, err)
 		}
