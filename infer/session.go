@@ -142,8 +142,10 @@ func sessionOptions(threads int) (*onnxruntime.SessionOptions, error) {
 		options.SetExecutionMode(onnxruntime.ExecutionModeSequential),
 		options.SetGraphOptimizationLevel(onnxruntime.GraphOptimizationLevelEnableAll),
 		options.AddSessionConfigEntry("session.strict_shape_type_inference", "1"),
-		// Waiting threads leave the processor to whoever prepares the next batch, as those of the trainer's device do.
-		options.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"),
+		// Within a run a thread that waits for the others of a layer spins, which small layers need: to wake it takes as long as they do. Between runs
+		// none spins, as then others prepare the next batch.
+		options.AddSessionConfigEntry("session.intra_op.allow_spinning", "1"),
+		options.AddSessionConfigEntry("session.force_spinning_stop", "1"),
 	)
 	if err != nil {
 		options.Destroy()

@@ -176,7 +176,17 @@ func (a *asking) ask(ctx context.Context, phase string, spoil func(row int, pixe
 // look runs the model over all images once.
 func (a *asking) look(ctx context.Context, phase string, spoil func(row int, pixels []byte) []byte, look func([]byte) []byte) ([]float32, error) {
 	started := time.Now()
-	f := &feed{data: a.data, batch: a.batch, workers: max(1, a.job.Resources.CPUs), spoil: spoil, look: look}
+	f := &feed{data: a.data, batch: a.batch, workers: 1, spoil: spoil, look: look}
+	if a.data.Info().Encoded || spoil != nil { // else another thread takes longer to wake than to help
+		f.workers = max(1, a.job.Resources.CPUs)
+	}
+	taken := a.job.Device.Threads
+	if subjectOf(a.job, a.port).folder != "" {
+		taken = 0 // an engine computes elsewhere
+	}
+	if rest := a.job.Resources.CPUs - taken; rest > 0 {
+		f.workers, f.ahead = rest, true
+	}
 	var logits []float32
 	done := 0
 	for batch, err := range f.batches(ctx) {
