@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/gomlx/compute-onnx/support/protos"
+	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 
 	"github.com/darkroom-dev/darkroom/onnx"
@@ -26,6 +27,9 @@ func (l *lowering) standardised(x value, over []int, epsilon float64) value {
 		size *= x.shape()[a]
 	}
 	slices.Sort(axes)
+	if l.fusedColumns && len(axes) > 0 && slices.Equal(axes, count(len(axes))) && size < elements(x.dims()) {
+		return l.columnsStandardised(x, size, epsilon)
+	}
 	mean := func(v *graph.Node) *graph.Node {
 		if len(axes) == 0 {
 			return v
@@ -38,6 +42,18 @@ func (l *lowering) standardised(x value, over []int, epsilon float64) value {
 	return l.derive(x.like(normal), []value{x}, func(v *graph.Node) []*graph.Node {
 		// ∂x = 1/σ·(v - mean(v) - x̂·mean(v·x̂))
 		return []*graph.Node{graph.Mul(deviation, graph.Sub(graph.Sub(v, mean(v)), graph.Mul(normal, mean(graph.Mul(v, normal)))))}
+	})
+}
+
+// columnsStandardised is standardised for the first axes of the node, of that many elements, where the device has it as one operation.
+func (l *lowering) columnsStandardised(x value, size int, epsilon float64) value {
+	flat := graph.Reshape(x.node, size, -1) // (D, R)
+	ones, zeroes := graph.Ones(l.g, shapes.Make(l.dtype, flat.Shape().Dimensions[1])), graph.Zeros(l.g, shapes.Make(l.dtype, flat.Shape().Dimensions[1]))
+	normal, mean, variance := graph.InternalBatchNormForTraining(flat, ones, zeroes, float32(epsilon), 1)
+	return l.derive(x.like(graph.Reshape(normal, x.dims()...)), []value{x}, func(v *graph.Node) []*graph.Node {
+		v = graph.Reshape(v, size, -1)
+		gx, _, _ := graph.InternalBatchNormGradient(flat, ones, mean, variance, v, float32(epsilon), 1)
+		return []*graph.Node{graph.Reshape(gx, x.dims()...)}
 	})
 }
 

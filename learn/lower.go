@@ -55,16 +55,20 @@ type lowering struct {
 	// fusedNorm, fusedSoftmax and fusedPool say that the device normalises a batch, with its gradients, computes a softmax, and takes the greatest
 	// of windows, with its gradient, in one operation each.
 	fusedNorm, fusedSoftmax, fusedPool bool
-	dtype                              dtypes.DType
-	batch                              int
-	values                             map[string]value
-	known                              map[string]constant // values that follow from the model and the sizes alone
-	canonical                          map[int]canonical   // by place in the tape: what in made of it
-	used                               map[string]value    // by name: the inputs of the node at hand as in returned them
-	tape                               []record
-	places                             int
-	updates                            map[string]*graph.Node // by name of a statistic: its value after this step
-	plan                               *plan
+	// fusedColumns and fusedAttention say the same of a normalisation of each image's features and of attention. Only the CPU device is asked: XLA joins
+	// the parts by itself, or computes attention in fewer bits.
+	fusedColumns, fusedAttention bool
+	dtype                        dtypes.DType
+	batch                        int
+	values                       map[string]value
+	known                        map[string]constant // values that follow from the model and the sizes alone
+	canonical                    map[int]canonical   // by place in the tape: what in made of it
+	used                         map[string]value    // by name: the inputs of the node at hand as in returned them
+	tape                         []record
+	places                       int
+	makers                       map[string]*protos.NodeProto // by name of an output: the node that makes it
+	updates                      map[string]*graph.Node       // by name of a statistic: its value after this step
+	plan                         *plan
 	// newMask gives the mask of dropout number place; nil: nothing is dropped.
 	newMask func(place int, rate float64, dims []int) (*graph.Node, error)
 	masks   int // so far
@@ -76,7 +80,11 @@ type record struct {
 	inputs   []int
 	trained  []bool                            // of the inputs
 	backward func(v *graph.Node) []*graph.Node // in order of inputs; nil where there is none
+	piece    *piece                            // when the output is a range of its only input, instead of backward
 }
+
+// cpuName is what the CPU device, package learn/cpu, is called.
+const cpuName = "cpu"
 
 // lower walks the graph for the images (C, H, W, N) and returns its output, (classes, N) for a classifier. weights holds a node for each parameter
 // and statistic of the plan; all other initializers become constants.
@@ -88,11 +96,14 @@ func lower(model *onnx.Model, images *graph.Node, weights map[string]*graph.Node
 func lowerDropping(model *onnx.Model, images *graph.Node, weights map[string]*graph.Node, p *plan, training bool,
 	newMask func(place int, rate float64, dims []int) (*graph.Node, error)) (*lowering, *graph.Node, error) {
 	l := &lowering{g: images.Graph(), model: model, plan: p, newMask: newMask, training: training, dtype: images.DType(), batch: images.Shape().Dimensions[3],
-		values: map[string]value{}, known: map[string]constant{}, canonical: map[int]canonical{}, updates: map[string]*graph.Node{}}
+		values: map[string]value{}, known: map[string]constant{}, canonical: map[int]canonical{}, makers: map[string]*protos.NodeProto{}, updates: map[string]*graph.Node{}}
 	can := images.Graph().Backend().Capabilities().Operations
 	l.fusedPool = can[compute.OpTypeReduceWindow] && can[compute.OpTypeSelectAndScatterMax] && l.dtype == dtypes.Float32
 	l.fusedNorm = can[compute.OpTypeBatchNormForTraining] && can[compute.OpTypeBatchNormGradient] && l.dtype == dtypes.Float32
 	l.fusedSoftmax = can[compute.OpTypeFusedSoftmax] && l.dtype == dtypes.Float32
+	ours := images.Graph().Backend().Name() == cpuName && l.dtype == dtypes.Float32
+	l.fusedColumns = ours && l.fusedNorm
+	l.fusedAttention = ours && can[compute.OpTypeFusedScaledDotProductAttention] && can[compute.OpTypeFusedScaledDotProductAttentionVJP]
 	l.values[model.Input().Name] = value{node: images, axes: imageOrder(4), batched: true, last: 3, id: l.next()}
 	for _, w := range slices.Concat(p.parameters, p.statistics) {
 		node := weights[w.name]
@@ -102,6 +113,9 @@ func lowerDropping(model *onnx.Model, images *graph.Node, weights map[string]*gr
 		l.values[w.name] = value{node: node, axes: plain(len(w.dims)), trained: p.isTrained(w.name), last: -1, id: l.next()}
 	}
 	for _, n := range model.Graph().Node {
+		for _, name := range n.Output {
+			l.makers[name] = n
+		}
 		if done, err := l.fold(n); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", onnx.NodeText(n), err)
 		} else if done {
@@ -219,32 +233,31 @@ func (l *lowering) gradients(logits *graph.Node) map[string]*graph.Node {
 
 // pull walks the tape back from the gradients of some values, by name, kept as in keeps them.
 func (l *lowering) pull(seeds map[string]*graph.Node) map[string]*graph.Node {
-	sums := map[int]*graph.Node{}
-	add := func(place int, g *graph.Node) {
-		if sums[place] != nil {
-			g = graph.Add(sums[place], g)
-		}
-		sums[place] = g
-	}
+	sums := gathered{}
 	for _, name := range slices.Sorted(maps.Keys(seeds)) {
-		add(l.kept(l.values[name]).id, seeds[name])
+		sums.add(l.kept(l.values[name]).id, seeds[name])
 	}
 	for _, r := range slices.Backward(l.tape) {
-		v := sums[r.output]
-		if v == nil {
-			continue // nothing that the loss sees depends on it
-		}
-		for i, g := range r.backward(v) {
-			if g != nil && r.trained[i] {
-				add(r.inputs[i], g)
+		v := sums.total(r.output)
+		switch {
+		case v == nil: // nothing that the loss sees depends on it
+		case r.piece != nil:
+			sums.addPiece(r.inputs[0], r.piece, v)
+		default:
+			for i, g := range r.backward(v) {
+				if g != nil && r.trained[i] {
+					sums.add(r.inputs[i], g)
+				}
 			}
 		}
 		delete(sums, r.output)
 	}
 	byName := map[string]*graph.Node{}
 	for _, t := range l.model.Graph().Initializer {
-		if v, ok := l.values[t.Name]; ok && v.trained && sums[v.id] != nil {
-			byName[t.Name] = sums[v.id]
+		if v, ok := l.values[t.Name]; ok && v.trained {
+			if g := sums.total(v.id); g != nil {
+				byName[t.Name] = g
+			}
 		}
 	}
 	return byName

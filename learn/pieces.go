@@ -110,7 +110,11 @@ func (l *lowering) take(x value, axis int, r sliceRange) value {
 	if r == (sliceRange{0, 1, size}) {
 		return x
 	}
-	return l.moved(x, cut(x.node, at, r), x.axes, x.last, func(g *graph.Node) *graph.Node { return uncut(g, at, size, r) })
+	y := l.moved(x, cut(x.node, at, r), x.axes, x.last, nil)
+	if n := len(l.tape); n > 0 && l.tape[n-1].output == y.id {
+		l.tape[n-1].piece = &piece{at, size, r}
+	}
+	return y
 }
 
 func slice(l *lowering, n *protos.NodeProto) error {
@@ -176,6 +180,7 @@ func split(l *lowering, n *protos.NodeProto) error {
 	if total != size || len(sizes) != len(n.Output) {
 		return fmt.Errorf("it splits %d elements into %v for %d outputs", size, sizes, len(n.Output))
 	}
+	x = l.whole(x, axis) // once, so that the parts' gradients meet at one place
 	from := 0
 	for i, s := range sizes {
 		if n.Output[i] != "" {

@@ -68,7 +68,7 @@ func (f *Function) combine() {
 	f.activate()
 	f.joinProducts()
 	f.joinNormed()
-	f.nodes = fuse(f.neededNodes(), f.results)
+	f.nodes = fuse(joinLayerNorms(f.neededNodes(), f.results), f.results)
 }
 
 // neededNodes returns the nodes that the results depend on, in order.

@@ -39,7 +39,16 @@ type fuser struct {
 
 // fuse returns the nodes, which are in topological order, with groups of elementwise ones joined.
 func fuse(nodes []*node, results []*value) []*node {
-	nodes = ownTruths(nodes)
+	u := grouped(ownTruths(nodes), results)
+	if more := u.recomputed(results); more != nil {
+		u = grouped(more, results)
+	}
+	u.divide()
+	return u.schedule()
+}
+
+// grouped finds the groups of nodes that can be joined.
+func grouped(nodes []*node, results []*value) *fuser {
 	u := &fuser{nodes: nodes, place: map[*node]int{}, group: make([]int, len(nodes)), members: map[int][]int{}, consumers: map[*value]int{}}
 	for i, n := range nodes {
 		u.place[n], u.group[i], u.members[i] = i, i, []int{i}
@@ -60,8 +69,7 @@ func fuse(nodes []*node, results []*value) []*node {
 			}
 		}
 	}
-	u.divide()
-	return u.schedule()
+	return u
 }
 
 // truths lists the inputs of a node, and of those that are truth values the inputs too.

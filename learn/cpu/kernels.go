@@ -109,48 +109,25 @@ func geometry(x []int, o, kh, kw, ho, wo int) []int {
 // worthAProduct is the number of products from which package kernel's way pays.
 const worthAProduct = 1 << 19
 
-// kernelProduct returns a product of two matrices as a convolution of images of one column, or as the gradient of its kernel where what is summed
-// over is the last axis of both; nil where ONNX Runtime's own product is to be used.
+// kernelProduct returns a product of two matrices as package kernel's; nil where ONNX Runtime's own product is to be used.
 func (f *Function) kernelProduct(a, b matrixSide, shape shapes.Shape) *value {
 	if f.builder.backend.options.plain || shape.Rank() != 2 || shape.DType != dtypes.Float32 {
 		return nil
 	}
-	ad := a.v.shape.Dimensions
-	m, p := shape.Dimensions[0], shape.Dimensions[1]
-	k := ad[1]
+	ad, bd := a.v.shape.Dimensions, b.v.shape.Dimensions
+	m, k, p := shape.Dimensions[0], ad[1], shape.Dimensions[1]
+	apart := []int{ad[1], 1, bd[1], 1} // how far apart the elements of a along M and K, and those of b along K and P, are
 	if a.transposed {
-		k = ad[0]
+		k, apart[0], apart[1] = ad[0], 1, ad[1]
 	}
-	if m < 8 || k < 8 || p < 16 || m*k*p < worthAProduct || b.transposed && a.transposed {
+	if b.transposed {
+		apart[2], apart[3] = 1, bd[1]
+	}
+	if m < 8 || k < 8 || p < 16 || m*k*p < worthAProduct {
 		return nil
 	}
-	columns := p
-	if b.transposed {
-		columns = k
-	}
-	// Chunks of images share what is packed.
-	height, images := 1, columns
-	if columns%chunk == 0 {
-		height, images = columns/chunk, chunk
-	}
-	if b.transposed { // g (M, P) = a (M, columns) · b (P, columns)ᵀ
-		g := geometry([]int{p, height, 1, images}, m, 1, 1, height, 1)
-		g = append(g, 1, 1, 1, 1, 0, 0, 1, 1, p, 1, 0, 0, 0, m, p, 1, 1)
-		y := f.emitKernel("KernelGradient", []shapes.Shape{shapes.Make(shape.DType, m, p, 1, 1)}, []*value{b.v, a.v}, g...)[0]
-		return f.reshape(y, m, p)
-	}
-	o, i := ad[1], 1 // steps of a along M and K
-	if a.transposed {
-		o, i = 1, ad[1]
-	}
-	g := geometry([]int{k, height, 1, images}, m, 1, 1, height, 1)
-	g = append(g, 1, 1, 1, 1, 0, 0, 1, 1, o, i, 0, 0, 0)
-	y := f.emitKernel("Convolution", []shapes.Shape{shapes.Make(shape.DType, m, height, 1, images)}, []*value{b.v, a.v}, g...)[0]
-	return f.reshape(y, m, p)
+	return f.emitKernel("Product", []shapes.Shape{shape}, []*value{a.v, b.v}, append([]int{m, k, p}, apart...)...)[0]
 }
-
-// chunk is the number of images that package kernel packs side by side, NB in body.h.
-const chunk = 32
 
 // unreversed returns what v is the reverse of, where v's first element lies in it, and how far apart v's elements along each axis lie, so
 // that nothing has to be reversed in memory.
@@ -184,6 +161,9 @@ func (f *Function) BatchNormForTraining(operand, scale, offset compute.Value, ep
 		return nil, nil, nil, err
 	}
 	x := vs[0]
+	if columns(x, featureAxis) {
+		return f.columnNorm(x, vs[1], vs[2], epsilon)
+	}
 	if err := normalised("BatchNormForTraining", x, vs[1:], featureAxis); err != nil {
 		return nil, nil, nil, err
 	}
@@ -199,6 +179,9 @@ func (f *Function) BatchNormGradient(operand, scale, mean, variance, gradOutput 
 		return nil, nil, nil, err
 	}
 	x := vs[0]
+	if columns(x, featureAxis) {
+		return f.columnNormGradient(x, vs[1], vs[2], vs[3], vs[4], epsilon)
+	}
 	if err := normalised("BatchNormGradient", x, vs[1:4], featureAxis); err != nil {
 		return nil, nil, nil, err
 	}

@@ -123,6 +123,18 @@ func TestKernelsDoNotDependOnThreads(t *testing.T) {
 			return []compute.Value{y, z}, err
 		})
 	})
+	t.Run("products in ranges", func(t *testing.T) {
+		same(t, [][]int{{70, 2080}, {50, 2080}}, func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
+			y, err := f.DotGeneral(p[0], []int{1}, nil, p[1], []int{1}, nil, compute.DotGeneralConfig{})
+			return []compute.Value{y}, err
+		})
+	})
+	t.Run("layer normalisation", func(t *testing.T) {
+		same(t, [][]int{{40, 30, 41}, {40}, {40}, {40, 30, 41}}, layerNorm(true))
+	})
+	t.Run("attention", func(t *testing.T) {
+		same(t, [][]int{{3 * 3 * 8, 13, 20}, {3 * 8, 13, 20}}, attentionOf(3, 8, 13, 20, 0))
+	})
 	shape := []int{40, 30, 40}
 	t.Run("fused", func(t *testing.T) {
 		same(t, [][]int{shape, shape, {40, 1, 1}, {1, 1, 40}}, func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
@@ -140,7 +152,7 @@ func TestLowerClasses(t *testing.T) {
 		if class == kernel.ISA() {
 			break
 		}
-		cmd := exec.Command(os.Args[0], "-test.run=^(TestConvolutionCHWN|TestBatchNorm|TestKernelsDoNotDependOnThreads|TestFusion|TestCurves|TestChannelwise|TestProducts|TestActivatedNorm|TestNormedChannels|TestPositionSums)$")
+		cmd := exec.Command(os.Args[0], "-test.run=^(TestConvolutionCHWN|TestBatchNorm|TestKernelsDoNotDependOnThreads|TestFusion|TestCurves|TestChannelwise|TestProducts|TestActivatedNorm|TestNormedChannels|TestPositionSums|TestColumnNorm|TestLayerNorm|TestAttention|TestRecomputation)$")
 		cmd.Env = append(os.Environ(), "DARKROOM_KERNELS="+class)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", class, err, out)

@@ -34,8 +34,12 @@ func (f *Function) reshape(v *value, dimensions ...int) *value {
 			return v
 		}
 	}
+	shape := shapes.Make(v.shape.DType, dimensions...)
+	if v.node != nil && v.node.constant != nil && v.shape.Size() == 1 { // a number stays known as such
+		return f.constant(v.node.constant, shape)
+	}
 	// In ONNX a 0 means the dimension of the input, unless allowzero says otherwise.
-	return f.emit("Reshape", shapes.Make(v.shape.DType, dimensions...), []*value{v, f.integers(dimensions...)}, intAttribute("allowzero", 1))
+	return f.emit("Reshape", shape, []*value{v, f.integers(dimensions...)}, intAttribute("allowzero", 1))
 }
 
 // Transpose returns x with its axes permuted: axis i of the result is axis permutation[i] of x.
@@ -51,6 +55,16 @@ func (f *Function) Transpose(x compute.Value, permutation ...int) (compute.Value
 }
 
 func (f *Function) transpose(v *value, permutation ...int) *value {
+	// A transpose of a transpose is one transpose.
+	if v.node != nil && v.node.operator == "Transpose" {
+		before := v.node.attributes[0].Ints
+		v = v.node.inputs[0]
+		once := make([]int, len(permutation))
+		for i, axis := range permutation {
+			once[i] = int(before[axis])
+		}
+		permutation = once
+	}
 	if slices.IsSorted(permutation) {
 		return v
 	}
@@ -227,6 +241,9 @@ func (f *Function) Concatenate(axis int, operands ...compute.Value) (compute.Val
 	}
 	if len(vs) == 1 {
 		return vs[0], nil
+	}
+	if of := unsliced(vs, axis); of != nil {
+		return of, nil
 	}
 	return f.emit("Concat", shape, vs, intAttribute("axis", axis)), nil
 }

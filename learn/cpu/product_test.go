@@ -21,6 +21,11 @@ func TestProducts(t *testing.T) {
 		{[]int{130, 64}, []int{70, 130}, 0, 1},
 		{[]int{8, 700}, []int{700, 100}, 1, 0},
 		{[]int{9, 2000}, []int{33, 2000}, 1, 1},
+		{[]int{96, 71}, []int{160, 96}, 0, 1},
+		{[]int{71, 1100}, []int{50, 1100}, 1, 1}, // ranges that are tasks of their own
+		{[]int{1091, 13}, []int{1091, 49}, 0, 0},
+		{[]int{1100, 19}, []int{65, 1100}, 0, 1},
+		{[]int{25, 700}, []int{700, 611}, 1, 0}, // ranges one after the other
 	} {
 		build := func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
 			y, err := f.DotGeneral(p[0], []int{c.l}, nil, p[1], []int{c.r}, nil, compute.DotGeneralConfig{})
@@ -28,9 +33,31 @@ func TestProducts(t *testing.T) {
 		}
 		dimensions := [][]int{c.left, c.right}
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			if n := operatorsOf(t, ours, dimensions, build)["Product"]; n != 1 {
+				t.Errorf("%d of the kernel's products", n)
+			}
 			compare(t, execute(t, ours, dimensions, build), execute(t, plain, dimensions, build), 2e-5)
 		})
 	}
+}
+
+// operatorsOf counts the operators of a computation once what can be joined is.
+func operatorsOf(t *testing.T, b compute.Backend, dimensions [][]int, build func(f compute.Function, p []compute.Value) ([]compute.Value, error)) map[string]int {
+	t.Helper()
+	main := newBuilder(b.(*Backend), "operators").main
+	results, err := build(main, parametersOf(t, main, dimensions...))
+	if err == nil {
+		err = main.Return(results, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	main.combine()
+	counts := map[string]int{}
+	for _, n := range main.neededNodes() {
+		counts[n.operator]++
+	}
+	return counts
 }
 
 // BenchmarkProduct times the three products of a dense layer of a small vision transformer, batch 32.

@@ -61,5 +61,6 @@ var otherOperations = []compute.OpType{
 	compute.OpTypePad, compute.OpTypeConcatenate, compute.OpTypeReverse, compute.OpTypeIota,
 	compute.OpTypeReduceLogicalAnd, compute.OpTypeReduceLogicalOr, compute.OpTypeArgMinMax,
 	compute.OpTypeDotGeneral, compute.OpTypeConvGeneral, compute.OpTypeBatchNormForTraining, compute.OpTypeBatchNormGradient, compute.OpTypeReduceWindow, compute.OpTypeCumSum, compute.OpTypeGather,
-	compute.OpTypeFusedSoftmax, compute.OpTypeSelectAndScatterMax, compute.OpTypeSelectAndScatterMin,
+	compute.OpTypeFusedSoftmax, compute.OpTypeFusedScaledDotProductAttention, compute.OpTypeFusedScaledDotProductAttentionVJP,
+	compute.OpTypeSelectAndScatterMax, compute.OpTypeSelectAndScatterMin,
 }

@@ -125,6 +125,13 @@ static void pack_channels(const float *x, int64_t channels, int64_t H, int64_t W
 #include "positions.h"
 #include "depthwise.h"
 #include "normed_depthwise.h"
+#include "product.h"
+#include "columns.h"
+#include "attention.h"
 
-const dk_kernels NAME(dk_kernels) = {TEXT(CLASS), convolution_of, elementwise_of, depthwise_of, depthwise_gradient_of, max_pool_of, max_pool_gradient_of, kernel_gradient_of, batch_norm_of, batch_norm_gradient_of,
-                                   normed_depthwise_of, normed_depthwise_gradient_of, position_sums_of};
+const dk_kernels NAME(dk_kernels) = {
+	TEXT(CLASS), convolution_of, elementwise_of, depthwise_of, depthwise_gradient_of, max_pool_of, max_pool_gradient_of, kernel_gradient_of, batch_norm_of, batch_norm_gradient_of,
+	normed_depthwise_of, normed_depthwise_gradient_of, position_sums_of,
+
+	column_norm_of, column_norm_gradient_of, attention_of, attention_gradient_of, product_of,
+};

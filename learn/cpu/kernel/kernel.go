@@ -4,7 +4,11 @@
 //
 //   - Convolution: images (I, H, W, N) with a kernel of any layout, also read backwards and with a dilated input (the gradient of a
 //     strided convolution), to (O, Ho, Wo, N); KernelGradient: what a kernel contributed, from the images and the gradient (O, Ho, Wo, N)
-//     of the output. Products of matrices are such convolutions.
+//     of the output.
+//   - Product, SummedProduct: a product of two matrices, each either way round, and the sums of the second one's columns with it.
+//   - ColumnNorm, LayerNorm, LayerNormGradient, …: a normalisation of each column of features that lie outermost, with scale and shift, and all
+//     of its gradients, with what flows around it.
+//   - Attention, AttentionGradient: attention over (heads, features, tokens, images), read and written where a dense layer has it.
 //   - Depthwise, DepthwiseGradient: the same where each channel meets a kernel of its own.
 //   - LargestOfWindow, LargestOfWindowGradient: the greatest of windows, whose gradient goes to the first of the greatest.
 //   - BatchNormTraining, BatchNormGradient, ActivatedBatchNormGradient: a batch normalisation by the batch's own statistics with the activation
@@ -34,7 +38,7 @@ import "C"
 import "fmt"
 
 // Version is part of the device class in a stage's key.
-const Version = 5
+const Version = 6
 
 // Domain is the operators' domain in an ONNX graph.
 const Domain = "darkroom"

@@ -51,6 +51,23 @@ typedef struct {
 	float *gx, *gw, *gscale[2], *gshift[2];
 } dk_normed;
 
+// dk_product is y (M, P) = a (M, K) · b (K, P), whose elements are so far apart along each axis; y's rows follow each other.
+typedef struct {
+	int64_t M, K, P;
+	int64_t am, ak, bk, bp;
+} dk_product;
+
+#define DK_PRODUCT_INTS 7
+
+// dk_attention is self-attention over T tokens of D features each, of N images in each of G stacks, all (G, D, T, N). q, k and v begin so many
+// elements from the beginning of what holds them.
+typedef struct {
+	int64_t G, D, T, N, q, k, v;
+	float scale; // of the scores
+} dk_attention;
+
+#define DK_ATTENTION_INTS 8
+
 // dk_threads runs fn for every task from 0 on, on some threads, in any order.
 typedef struct dk_threads {
 	void (*run)(const struct dk_threads *, void (*fn)(void *, size_t), size_t tasks, void *data);
@@ -78,6 +95,19 @@ typedef struct {
 	int (*normed_depthwise_gradient)(const dk_threads *, const dk_normed *);
 	// The sums over positions of x (rows, positions, n), or of its products with y.
 	void (*position_sums)(const dk_threads *, int64_t rows, int64_t positions, int64_t n, const float *x, const float *y, float *sums);
+
+	// Of each column of x (rows, columns); mean and variance (columns). Scale and shift are of the rows, NULL: left out. In the gradient, more (rows, columns) is
+	// added to gx where it is not NULL; gscale and gshift, sums over all columns of what scale and shift would have, are NULL where nobody asks.
+	int (*column_norm)(const dk_threads *, int64_t rows, int64_t columns, double epsilon, const float *x, const float *scale, const float *shift, float *y,
+	                   float *mean, float *variance);
+	int (*column_norm_gradient)(const dk_threads *, int64_t rows, int64_t columns, double epsilon, const float *x, const float *scale, const float *mean,
+	                            const float *variance, const float *v, const float *more, float *gx, float *gscale, float *gshift);
+	// weights (G, T, T, N) are the softmax; gradients (3, G, D, T, N) those of q, k and v for what flows back, g.
+	int (*attention)(const dk_threads *, const dk_attention *, const float *q, const float *k, const float *v, float *y, float *weights);
+	int (*attention_gradient)(const dk_threads *, const dk_attention *, const float *q, const float *k, const float *v, const float *weights, const float *g,
+	                          float *gradients);
+	// sums, where it is not NULL, are those of b's columns (P).
+	int (*product)(const dk_threads *, const dk_product *, const float *a, const float *b, float *y, float *sums);
 } dk_kernels;
 
 extern const dk_kernels dk_kernels_avx512, dk_kernels_avx2, dk_kernels_baseline;

@@ -211,6 +211,25 @@ static OrtStatus *max_pool_gradient(const OrtApi *api, const int64_t *ints, void
 	return NULL;
 }
 
+// ints: a product. With a second output it has the sums of b's columns.
+static OrtStatus *product(const OrtApi *api, const int64_t *ints, void *context, int summed) {
+	dk_threads t = {run, api, context};
+	dk_product p;
+	memcpy(&p, ints, sizeof p);
+	const float *a, *b;
+	float *y, *sums = NULL;
+	int64_t dims[] = {p.M, p.P};
+	TRY(input(api, context, 0, &a));
+	TRY(input(api, context, 1, &b));
+	TRY(output(api, context, 0, dims, 2, &y));
+	if (summed)
+		TRY(output(api, context, 1, dims + 1, 1, &sums));
+	return dk_select()->product(&t, &p, a, b, y, sums) ? fail(api, "out of memory in a product") : NULL;
+}
+
+static OrtStatus *plain_product(const OrtApi *api, const int64_t *ints, void *context) { return product(api, ints, context, 0); }
+static OrtStatus *summed_product(const OrtApi *api, const int64_t *ints, void *context) { return product(api, ints, context, 1); }
+
 static double epsilon_of(int64_t bits) {
 	double e;
 	memcpy(&e, &bits, sizeof e);
@@ -317,6 +336,72 @@ static OrtStatus *position_sum(const OrtApi *api, const int64_t *ints, void *con
 
 static OrtStatus *position_product_sum(const OrtApi *api, const int64_t *ints, void *context) { return sums_over_positions(api, ints, context, 1); }
 
+// ints: a dk_attention, with the bits of the scale as a double.
+static dk_attention attention_from(const int64_t *ints) {
+	return (dk_attention){ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6], (float)epsilon_of(ints[7])};
+}
+
+static OrtStatus *attention(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_attention p = attention_from(ints);
+	dk_threads t = {run, api, context};
+	const float *in[3];
+	float *y, *weights;
+	int64_t dims[] = {p.G, p.D, p.T, p.N}, square[] = {p.G, p.T, p.T, p.N};
+	for (size_t i = 0; i < 3; i++)
+		TRY(input(api, context, i, &in[i]));
+	TRY(output(api, context, 0, dims, 4, &y));
+	TRY(output(api, context, 1, square, 4, &weights));
+	return dk_select()->attention(&t, &p, in[0] + p.q, in[1] + p.k, in[2] + p.v, y, weights) ? fail(api, "out of memory in attention") : NULL;
+}
+
+// Inputs q, k, v, the weights and what flows back; output the gradients of q, k and v.
+static OrtStatus *attention_gradient(const OrtApi *api, const int64_t *ints, void *context) {
+	dk_attention p = attention_from(ints);
+	dk_threads t = {run, api, context};
+	const float *in[5];
+	float *gradients;
+	int64_t dims[] = {3 * p.G * p.D, p.T, p.N};
+	for (size_t i = 0; i < 5; i++)
+		TRY(input(api, context, i, &in[i]));
+	TRY(output(api, context, 0, dims, 3, &gradients));
+	return dk_select()->attention_gradient(&t, &p, in[0] + p.q, in[1] + p.k, in[2] + p.v, in[3], in[4], gradients)
+	           ? fail(api, "out of memory in the gradient of attention")
+	           : NULL;
+}
+
+// ints: rows, columns, the bits of epsilon as a double. Inputs x and, with affine, scale and shift of the rows; outputs y, mean, variance.
+static OrtStatus *column_norm_with(const OrtApi *api, const int64_t *ints, void *context, int affine) {
+	dk_threads t = {run, api, context};
+	const float *in[3] = {NULL};
+	float *out[3];
+	for (size_t i = 0; i < (affine ? 3 : 1); i++)
+		TRY(input(api, context, i, &in[i]));
+	for (size_t i = 0; i < 3; i++)
+		TRY(output(api, context, i, i ? ints + 1 : ints, i ? 1 : 2, &out[i]));
+	return dk_select()->column_norm(&t, ints[0], ints[1], epsilon_of(ints[2]), in[0], in[1], in[2], out[0], out[1], out[2]) ? fail(api, "out of memory in a normalisation") : NULL;
+}
+
+// ints as before. Inputs x, mean, variance, v and, with affine, scale and with more than that what is added to the gradient of x; outputs the
+// gradient of x and, with affine, those of scale and shift.
+static OrtStatus *column_norm_gradient_with(const OrtApi *api, const int64_t *ints, void *context, size_t inputs) {
+	dk_threads t = {run, api, context};
+	const float *in[6] = {NULL};
+	float *out[3] = {NULL};
+	for (size_t i = 0; i < inputs; i++)
+		TRY(input(api, context, i, &in[i]));
+	for (size_t i = 0; i < (inputs > 4 ? 3 : 1); i++)
+		TRY(output(api, context, i, ints, i ? 1 : 2, &out[i]));
+	return dk_select()->column_norm_gradient(&t, ints[0], ints[1], epsilon_of(ints[2]), in[0], in[4], in[1], in[2], in[3], in[5], out[0], out[1], out[2])
+	           ? fail(api, "out of memory in the gradient of a normalisation")
+	           : NULL;
+}
+
+static OrtStatus *column_norm(const OrtApi *api, const int64_t *ints, void *context) { return column_norm_with(api, ints, context, 0); }
+static OrtStatus *layer_norm(const OrtApi *api, const int64_t *ints, void *context) { return column_norm_with(api, ints, context, 1); }
+static OrtStatus *column_norm_gradient(const OrtApi *api, const int64_t *ints, void *context) { return column_norm_gradient_with(api, ints, context, 4); }
+static OrtStatus *layer_norm_gradient(const OrtApi *api, const int64_t *ints, void *context) { return column_norm_gradient_with(api, ints, context, 5); }
+static OrtStatus *added_layer_norm_gradient(const OrtApi *api, const int64_t *ints, void *context) { return column_norm_gradient_with(api, ints, context, 6); }
+
 // ints: the numbers of dk_program, its lists, and rank and dimensions of the results.
 static OrtStatus *elementwise(const OrtApi *api, const int64_t *ints, void *context) {
 	dk_threads t = {run, api, context};
@@ -398,6 +483,16 @@ static const operator operators[] = {
 	OPERATOR("WeighedNormedDepthwiseGradient", 14, 6, 2 * DK_PLANE_INTS + 8, 0, weighed_normed_depthwise_gradient),
 	OPERATOR("PositionSum", 1, 1, 0, 0, position_sum),
 	OPERATOR("PositionProductSum", 2, 1, 0, 0, position_product_sum),
+
+	OPERATOR("ColumnNorm", 1, 3, 3, 0, column_norm),
+	OPERATOR("ColumnNormGradient", 4, 1, 3, 0, column_norm_gradient),
+	OPERATOR("LayerNorm", 3, 3, 3, 0, layer_norm),
+	OPERATOR("LayerNormGradient", 5, 3, 3, 0, layer_norm_gradient),
+	OPERATOR("AddedLayerNormGradient", 6, 3, 3, 0, added_layer_norm_gradient),
+	OPERATOR("Attention", 3, 2, DK_ATTENTION_INTS, 0, attention),
+	OPERATOR("AttentionGradient", 5, 1, DK_ATTENTION_INTS, 0, attention_gradient),
+	OPERATOR("Product", 2, 1, DK_PRODUCT_INTS, 0, plain_product),
+	OPERATOR("SummedProduct", 2, 2, DK_PRODUCT_INTS, 0, summed_product),
 	OPERATOR("Elementwise", 1, 1, 0, 1, elementwise),
 };
 
