@@ -3,6 +3,7 @@ package learn
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -182,3 +183,28 @@ func momenta(m *onnx.Model) map[string]float64 {
 	}
 	return out
 }
+
+// Average is an exponential moving average of the weights: average ← decay·average + (1-decay)·weight after each step.
+type Average struct {
+	Decay float64 // 0 < d < 1; 0: none is kept
+	// Rising says that the decay of step t, counted from 1, is at most (1+t)/(10+t), so that a short training is not an average of its start.
+	Rising bool
+	// Steps, when it is above 0, is how many steps the training has, over which the decay rises from Decay to 1 along half a cosine: that of step t, counted
+	// from 1, is 1-(1-Decay)·(cos(π(t-1)/Steps)+1)/2 (Grill et al. 2020).
+	Steps int
+	// Apart says that the average is the target network of an objective alone (Targeted): the weights themselves are judged and given.
+	Apart bool
+}
+
+func (a Average) at(t int) float64 {
+	if a.Steps > 0 {
+		return 1 - (1-a.Decay)*(math.Cos(math.Pi*float64(t-1)/float64(a.Steps))+1)/2
+	}
+	if a.Rising {
+		return math.Min(a.Decay, (1+float64(t))/(10+float64(t)))
+	}
+	return a.Decay
+}
+
+// given reports whether the model is applied and given with the average.
+func (a Average) given() bool { return a.Decay > 0 && !a.Apart }
