@@ -193,6 +193,14 @@ func (p *Policy) Size(h, w int) (int, int, error) {
 	return sizeOf(p.operations, h, w)
 }
 
+// Augmented describes the images as the policy leaves them, whose size is another where an operation changes it, without a policy. A policy that does not fit
+// the images is a *SizeError.
+func (i Info) Augmented() (Info, error) {
+	h, w, err := i.Policy.Size(i.Height, i.Width)
+	i.Height, i.Width, i.Policy = h, w, nil
+	return i, err
+}
+
 func sizeOf(operations []Operation, h, w int) (int, int, error) {
 	for i, op := range operations {
 		kind := operationKinds[op.Name]

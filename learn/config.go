@@ -14,10 +14,10 @@ import (
 type Config struct {
 	Backend    compute.Backend  // the device
 	Model      *onnx.Model      // where to start; it is not changed
-	Data       *dataset.Dataset // its policy, if it has one, is applied anew in each epoch
-	Validation *dataset.Dataset // nil: none; its policy is not applied
+	Data       *dataset.Dataset // its policy, if it has one, is applied anew in each epoch; the model takes images of the size that it leaves
+	Validation *dataset.Dataset // nil: none; its policy is not applied, and its images have the size that the model takes
 	Objective  Objective        // nil: CrossEntropy
-	// Source gives the batches; nil: DataSource on Data. It must fit Data's image size and Batch.
+	// Source gives the batches; nil: DataSource on Data. It must fit Batch, and Data's image size unless it is made of a DataSource.
 	Source BatchSource
 	// Judge scores the model after each epoch; the best one is that with the highest Accuracy of what it returns. nil: cross entropy and accuracy on
 	// Validation. JudgeIdentity says everything that changes what it does.
@@ -43,12 +43,29 @@ type Config struct {
 	Monitor      Monitor // what the best epoch is chosen by
 	Seed         uint64  // of the order of images and of augmentation
 
+	// MemoryLimit is the most that the process may take, in bytes: what cannot fit is refused before the first step, a *MemoryError, on a device that tells
+	// what it takes. 0: nothing is estimated.
+	MemoryLimit     int64
 	Workers         int           // goroutines that prepare batches; 0 counts as 1
 	Checkpoints     string        // a folder that survives attempts; "": none are kept
 	CheckpointEvery time.Duration // between checkpoints within an epoch; 0: only at its end
 
 	Progress func(Progress)    // nil: none; called after every step
 	Log      func(line string) // nil: none
+}
+
+// images describes what the model sees in training: the images of Data as the augmentation leaves them.
+func (c Config) images() (dataset.Info, error) {
+	info := c.Data.Info()
+	if c.Source == nil {
+		return info.Augmented()
+	}
+	if s, ok := c.Source.(sized); ok {
+		if h, w := s.size(); h > 0 {
+			info.Height, info.Width = h, w
+		}
+	}
+	return info, nil
 }
 
 // Monitor is what the best epoch is chosen by and early stopping watches.

@@ -22,6 +22,8 @@ const (
 type Curves struct {
 	BestEpoch int     `json:"best_epoch"`
 	Epochs    []Epoch `json:"epochs"`
+	// Groups are those whose learning rates differ; none where all have one.
+	Groups []RateGroup `json:"rate_groups,omitempty"`
 }
 
 // WriteCurves makes the folder dir with the curves as JSON and as a TensorBoard event file. The events' times are their steps, as
@@ -34,7 +36,7 @@ func WriteCurves(dir string, c Curves) error {
 	if err != nil {
 		return fmt.Errorf("writing the curves: %w", err)
 	}
-	for name, content := range map[string][]byte{CurvesFile: append(b, '\n'), EventsFile: events(c.Epochs)} {
+	for name, content := range map[string][]byte{CurvesFile: append(b, '\n'), EventsFile: c.events()} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o666); err != nil {
 			return fmt.Errorf("writing the curves: %w", err)
 		}
@@ -42,25 +44,44 @@ func WriteCurves(dir string, c Curves) error {
 	return nil
 }
 
+// scalar is a number of an epoch under its name in TensorBoard.
+type scalar struct {
+	tag   string
+	value float64
+}
+
+// scalars lists every number of an epoch: the learning rate, that of each group by its first parameter, losses, accuracies and all other metrics of the
+// objective and of the judge, and what loss scaling did.
+func (c Curves) scalars(e Epoch) []scalar {
+	list := []scalar{{"learning_rate", e.LearningRate}}
+	for _, g := range c.Groups {
+		list = append(list, scalar{"learning_rate/" + g.First, e.LearningRate * g.Factor})
+	}
+	list = append(list, scalar{"loss/train", e.TrainLoss}, scalar{"accuracy/train", e.TrainAccuracy})
+	for _, name := range sortedKeys(e.TrainMetrics) {
+		list = append(list, scalar{name + "/train", e.TrainMetrics[name]})
+	}
+	if v := e.Validation; v != nil {
+		list = append(list, scalar{"loss/validation", v.Loss}, scalar{"accuracy/validation", v.Accuracy})
+		for _, name := range sortedKeys(v.Metrics) {
+			list = append(list, scalar{name + "/validation", v.Metrics[name]})
+		}
+	}
+	if e.LossScale > 0 {
+		list = append(list, scalar{"loss_scale", e.LossScale}, scalar{"skipped_steps", float64(e.Skipped)})
+	}
+	return list
+}
+
 // events returns a TensorBoard event file: records of the messages Event and Summary of tensorflow/core/util/event.proto.
-func events(epochs []Epoch) []byte {
+func (c Curves) events() []byte {
 	version := protowire.AppendTag(event(0), 3, protowire.BytesType)
 	file := tfRecord(protowire.AppendString(version, "brain.Event:2"))
-	for _, e := range epochs {
-		scalars := []struct {
-			tag string
-			v   float64
-		}{{"learning_rate", e.LearningRate}, {"loss/train", e.TrainLoss}, {"accuracy/train", e.TrainAccuracy}}
-		if e.Validation != nil {
-			scalars = append(scalars, []struct {
-				tag string
-				v   float64
-			}{{"loss/validation", e.Validation.Loss}, {"accuracy/validation", e.Validation.Accuracy}}...)
-		}
+	for _, e := range c.Epochs {
 		var summary []byte
-		for _, s := range scalars {
+		for _, s := range c.scalars(e) {
 			value := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), s.tag)
-			value = protowire.AppendFixed32(protowire.AppendTag(value, 2, protowire.Fixed32Type), math.Float32bits(float32(s.v)))
+			value = protowire.AppendFixed32(protowire.AppendTag(value, 2, protowire.Fixed32Type), math.Float32bits(float32(s.value)))
 			summary = protowire.AppendBytes(protowire.AppendTag(summary, 1, protowire.BytesType), value)
 		}
 		message := protowire.AppendTag(event(e.Step), 5, protowire.BytesType)

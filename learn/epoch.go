@@ -30,7 +30,7 @@ func (r *run) endEpoch(ctx context.Context) error {
 		r.meter.pause()
 		score, err := r.judge(ctx)
 		if err != nil {
-			return r.stopped(err)
+			return r.outOfMemory(r.stopped(err))
 		}
 		if math.IsNaN(score.Loss) || math.IsInf(score.Loss, 0) {
 			return r.diverged(done, rate, nil)

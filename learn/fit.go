@@ -24,7 +24,11 @@ func misfit(what, format string, args ...any) error {
 // Check finds what would stop the training before it starts: a *FitError.
 func Check(c Config) error {
 	c = c.filled()
-	info, in := c.Data.Info(), c.Model.Input()
+	in := c.Model.Input()
+	info, err := c.images()
+	if err != nil {
+		return misfit("data", "The augmentation does not fit the images: %v. All images of a training have one size.", err)
+	}
 	p, err := makePlan(c.Model.Untied())
 	if err != nil {
 		return misfit("model", "%v.", err)
@@ -35,14 +39,11 @@ func Check(c Config) error {
 	case c.Batch%c.Accumulate != 0:
 		return misfit("batch", "A batch of %d images does not divide into %d equal micro-batches.", c.Batch, c.Accumulate)
 	case in.Channels != 0 && in.Channels != info.Channels || in.Height != 0 && in.Height != info.Height || in.Width != 0 && in.Width != info.Width:
-		return misfit("model", "The model takes images of %d×%d with %d channels, but these are %d×%d with %d.", in.Width, in.Height, in.Channels, info.Width, info.Height, info.Channels)
+		return misfit("model", "The model takes images of %d×%d with %d channels, but these are %d×%d with %d%s.", in.Width, in.Height, in.Channels, info.Width, info.Height, info.Channels, c.augmentedText(info))
 	case in.Batch > 1 && in.Batch != c.Batch/c.Accumulate:
 		return misfit("model", "The model is fixed to batches of %d images; export it with an open batch, or set batch = %d.", in.Batch, in.Batch)
 	case c.Source == nil && c.Data.Len() < c.Batch:
 		return misfit("batch", "A batch of %d images is more than the %d images there are to train on. A batch that is not full is left out, so nothing would be trained. Write batch = %d or less.", c.Batch, c.Data.Len(), c.Data.Len())
-	}
-	if h, w, err := info.Policy.Size(info.Height, info.Width); c.Source == nil && err == nil && (h != info.Height || w != info.Width) {
-		return misfit("data", "The augmentation gives images of %d×%d, but validation and everything after it sees images of %d×%d. Bring them to one size in ingest, and let the augmentation keep it.", w, h, info.Width, info.Height)
 	}
 	if err := checkClasses(c); err != nil {
 		return err
@@ -57,11 +58,23 @@ func Check(c Config) error {
 	if _, ok := targetsOf(c.Objective); !ok && classes == 0 { // learned from images without labels
 		classes = c.Model.Output().Classes
 	}
+	if (v.Height != info.Height || v.Width != info.Width) && c.augmentedText(info) != "" {
+		return misfit("validation", "The model is trained on images of %d×%d%s, and the validation images are %d×%d: they are judged as they are. Bring them to that size by an augment stage with center_crop or resize and materialise = 1, and what the model is evaluated on likewise.",
+			info.Width, info.Height, c.augmentedText(info), v.Width, v.Height)
+	}
 	if v.Height != info.Height || v.Width != info.Width || v.Channels != info.Channels || len(v.Classes) != classes {
 		return misfit("validation", "The validation images are %d×%d with %d channels and %d classes, the training images %d×%d with %d and %d.",
 			v.Width, v.Height, v.Channels, len(v.Classes), info.Width, info.Height, info.Channels, classes)
 	}
 	return nil
+}
+
+// augmentedText says that images have the size of info by the augmentation; "" where it leaves the size as it was.
+func (c Config) augmentedText(info dataset.Info) string {
+	if stored := c.Data.Info(); stored.Height != info.Height || stored.Width != info.Width {
+		return fmt.Sprintf(", as the augmentation leaves those of %d×%d", stored.Width, stored.Height)
+	}
+	return ""
 }
 
 // checkClasses refuses data that a classification cannot learn from.

@@ -2,17 +2,27 @@ package learn
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/gomlx/compute/dtypes"
 )
 
-// MemoryError says that a step did not get the memory that it needs.
+// MemoryError says that a step did not get the memory that it needs, or will not get it.
 type MemoryError struct {
 	Batch int // images that pass through the model at once
-	Fits  int // the largest half, quarter, … of it that was tried and does; 0: not even one image
-	Err   error
+	// Fits is how many of them do: the largest half, quarter, … that was tried, or by estimate; 0: not even one image.
+	Fits int
+	// Needs and Limit are what the training takes by estimate and what it may take, in bytes, where it was refused before its first step; else 0.
+	Needs, Limit int64
+	Err          error // of the device; nil where it was refused before
 }
 
 func (e *MemoryError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("there is not enough memory for %d images at once: about %s, where there are %s", e.Batch, humanize.IBytes(uint64(e.Needs)), humanize.IBytes(uint64(e.Limit)))
+	}
 	return fmt.Sprintf("there is not enough memory for %d images at once: %v", e.Batch, e.Err)
 }
 
@@ -21,14 +31,10 @@ func (e *MemoryError) Unwrap() error { return e.Err }
 // allocationTexts are how the devices say that memory is out: ONNX Runtime's arena and the C++ library under it, and XLA.
 var allocationTexts = []string{"Failed to allocate memory", "bad_alloc", "bad allocation", "RESOURCE_EXHAUSTED", "out of memory", "Out of memory"}
 
-// outOfMemory makes an error of a step, if it is about memory, one that says how many images would fit: it tries halves.
-func (r *run) outOfMemory(err error, b *Batch) error {
+// outOfMemory makes an error of a step or of a judgement, if it is about memory, one that says how many images would fit: it tries halves. The machine is closed then.
+func (r *run) outOfMemory(err error) error {
 	text := err.Error()
-	found := false
-	for _, t := range allocationTexts {
-		found = found || strings.Contains(text, t)
-	}
-	if !found {
+	if !slices.ContainsFunc(allocationTexts, func(t string) bool { return strings.Contains(text, t) }) {
 		return err
 	}
 	out := &MemoryError{Batch: r.machine.microBatch(), Err: err}
@@ -37,7 +43,7 @@ func (r *run) outOfMemory(err error, b *Batch) error {
 	r.machine.Close()
 	for size := out.Batch / 2; size > 0; size /= 2 {
 		o.Batch = size
-		if tryStep(o, b) {
+		if tryStep(o, r.validation != nil || r.Judge != nil) == nil {
 			out.Fits = size
 			break
 		}
@@ -45,18 +51,24 @@ func (r *run) outOfMemory(err error, b *Batch) error {
 	return out
 }
 
-// tryStep reports whether a step on the first images of a batch gets the memory that it needs.
-func tryStep(o MachineOptions, b *Batch) bool {
+// tryStep makes a step on images of zeroes, and applies the model to them where it will be judged. Its error may be that it did not get the memory that it needs.
+func tryStep(o MachineOptions, judged bool) error {
 	m, err := NewMachine(o)
 	if err != nil {
-		return false
+		return err
 	}
 	defer m.Close()
-	few := &Batch{Floats: b.Floats, Ints: b.Ints, Indexes: b.Indexes[:o.Batch]}
-	n := len(b.Indexes)
-	for row := range len(b.Images) / n {
-		few.Images = append(few.Images, b.Images[row*n:row*n+o.Batch]...)
+	b := &Batch{Images: make([]float32, o.Channels*o.Height*o.Width*o.Batch), Floats: map[string][]float32{}, Ints: map[string][]int32{}, Indexes: make([]int, o.Batch)}
+	for _, in := range o.Objective.Inputs() {
+		if n := in.shape(o.Batch).Size(); in.Type == dtypes.Int32 {
+			b.Ints[in.Name] = make([]int32, n)
+		} else {
+			b.Floats[in.Name] = make([]float32, n)
+		}
 	}
-	_, err = m.Step(few, 0)
-	return err == nil
+	if _, err := m.Step(b, 0); err != nil || !judged {
+		return err
+	}
+	_, err = m.logits()
+	return err
 }

@@ -31,6 +31,8 @@ type Epoch struct {
 	TrainMetrics map[string]float64 `json:"train_metrics,omitempty"`
 	// Skipped is how many steps so far moved no weight, since their gradients were not finite in float16.
 	Skipped int `json:"skipped,omitempty"`
+	// LossScale is what the loss is multiplied by at the end of the epoch in float16; 0 on a device that needs no scale.
+	LossScale float64 `json:"loss_scale,omitempty"`
 	// Validation is nil without a validation set.
 	Validation *Score `json:"validation,omitempty"`
 }
@@ -50,7 +52,9 @@ type Result struct {
 	Epochs     []Epoch   // as many as were trained: fewer than were asked for where it stopped early
 	Averaged   *Averaged // of SWA; nil without
 	UseMean    bool      // Best and Last are SWA's mean
-	Rate       float64   // training images a second in this process; 0 when nothing was left to train
+	Groups     []RateGroup
+	Memory     *Memory // the estimate that was made before the first step; nil: none was
+	Rate       float64 // training images a second in this process; 0 when nothing was left to train
 }
 
 // DivergedError says that the loss or a weight is no finite number any more.
@@ -74,7 +78,7 @@ func (r *run) result(ctx context.Context) (*Result, error) {
 		done, _ := r.steps()
 		return nil, r.diverged(done, r.rate(done-1), nil)
 	}
-	out := &Result{BestEpoch: r.bestEpoch, Epochs: r.history, Rate: r.meter.rate()}
+	out := &Result{BestEpoch: r.bestEpoch, Epochs: r.history, Groups: r.machine.rateGroups(), Memory: r.memory, Rate: r.meter.rate()}
 	if out.Last, err = r.machine.Trained(state); err != nil {
 		return nil, err
 	}

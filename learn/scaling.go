@@ -119,16 +119,19 @@ func (a *assembly) kept(key slotKey, n *graph.Node) *graph.Node {
 	return graph.Where(graph.BroadcastToDims(a.finite, old.Shape().Dimensions...), n, old)
 }
 
-// noteScale notes what was skipped, and ends a training that no scale helps.
+// noteScale notes the scale and what was skipped, and ends a training that no scale helps.
 func (r *run) noteScale(e *Epoch) error {
 	s, err := r.machine.LossScale()
-	if err != nil || s.Skipped == 0 {
+	if err != nil {
 		return err
+	}
+	e.LossScale, e.Skipped = s.Scale, s.Skipped
+	if s.Skipped == 0 {
+		return nil
 	}
 	if s.exhausted() {
 		return r.diverged(e.Step, e.LearningRate, nil)
 	}
-	e.Skipped = s.Skipped
 	r.log("steps skipped so far, since their gradients were not finite in float16: %d; the loss is scaled by %g now", s.Skipped, s.Scale)
 	return nil
 }

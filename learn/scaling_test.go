@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -203,5 +204,45 @@ func TestAStoppedTrainingInFloat16EndsInTheSameBytes(t *testing.T) {
 	}
 	if !bytes.Equal(content(t, straight), content(t, resumed)) {
 		t.Error("other bytes")
+	}
+}
+
+// steep is a cross entropy whose gradients do not fit into float16 with the first scales.
+type steep struct{ CrossEntropy }
+
+func (s steep) Build(step *Step) (Terms, error) {
+	terms, err := s.CrossEntropy.Build(step)
+	if err == nil {
+		terms.Loss, terms.Output = graph.MulScalar(terms.Loss, 8), graph.MulScalar(terms.Output, 8)
+	}
+	return terms, err
+}
+
+// The steps that loss scaling skips are counted, in the log, in the curves and in what TensorBoard shows, until a scale fits; the training then learns.
+func TestSkippedStepsAreCounted(t *testing.T) {
+	c := config(t)
+	c.Backend, c.Epochs, c.Objective, c.LearningRate = halfDevice(t), 2, steep{}, 0.005
+	var lines []string
+	c.Log = func(line string) { lines = append(lines, line) }
+	r, err := Train(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, last := r.Epochs[0], r.Epochs[1]
+	if first.Skipped == 0 || first.Skipped >= first.Step || first.LossScale != scaleFirst/math.Pow(2, float64(first.Skipped)) {
+		t.Errorf("%d of %d steps skipped, the scale is %g", first.Skipped, first.Step, first.LossScale)
+	}
+	if last.Skipped < first.Skipped || !(last.TrainLoss < first.TrainLoss) {
+		t.Errorf("epoch 2: %+v, after %+v", last, first)
+	}
+	if want := fmt.Sprintf("steps skipped so far, since their gradients were not finite in float16: %d; the loss is scaled by %g now", first.Skipped, first.LossScale); !slices.Contains(lines, want) {
+		t.Errorf("the log lacks %q: %q", want, lines)
+	}
+	shown := map[string]float64{}
+	for _, s := range (Curves{Epochs: r.Epochs}).scalars(first) {
+		shown[s.tag] = s.value
+	}
+	if shown["skipped_steps"] != float64(first.Skipped) || shown["loss_scale"] != first.LossScale {
+		t.Errorf("TensorBoard shows %v", shown)
 	}
 }

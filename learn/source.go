@@ -66,6 +66,11 @@ type dataSource struct {
 	loader *dataset.Loader
 }
 
+// sized is a source whose images may have another size than those that are stored.
+type sized interface{ size() (height, width int) }
+
+func (s *dataSource) size() (height, width int) { return s.loader.Info().Height, s.loader.Info().Width }
+
 func (s *dataSource) Identity() string    { return "dataset" }
 func (s *dataSource) Batches() int        { return s.loader.Batches() }
 func (s *dataSource) ID(index int) string { return s.data.ID(index) }
@@ -112,6 +117,13 @@ type extended struct {
 	BatchSource
 	identity string
 	fill     func(b *Batch) error
+}
+
+func (s *extended) size() (height, width int) {
+	if inner, ok := s.BatchSource.(sized); ok {
+		return inner.size()
+	}
+	return 0, 0
 }
 
 func (s *extended) Identity() string { return s.BatchSource.Identity() + "; " + s.identity }

@@ -57,13 +57,13 @@ type run struct {
 	bestEpoch    int       // counts from 1; 0: none yet
 	best         *Snapshot // the state after bestEpoch; nil while that is the current one
 	mean         weightMean
+	memory       *Memory // estimated; nil: not
 
 	meter meter
 }
 
 func newRun(c Config) (*run, error) {
 	r := &run{Config: c, source: c.Source, totals: map[string]float64{}}
-	info := c.Data.Info()
 	var err error
 	if r.source == nil {
 		if r.source, err = newDataSource(c.Data, c.Batch, c.Seed, c.Workers, c.Balanced); err != nil {
@@ -76,18 +76,14 @@ func newRun(c Config) (*run, error) {
 			return nil, err
 		}
 	}
-	p, err := makePlan(c.Model)
+	if r.memory, err = c.fitMemory(); err != nil {
+		return nil, err
+	}
+	o, err := c.machineOptions()
 	if err != nil {
 		return nil, err
 	}
-	scales, err := c.Rates.scales(c.Model, p)
-	if err != nil {
-		return nil, err
-	}
-	r.machine, err = NewMachine(MachineOptions{Masks: c.Masks, Clip: c.Clip, Average: c.Average, Scales: scales, FrozenStatistics: c.Freeze.Statistics, Seed: c.Seed, Drop: c.Drop,
-		Backend: c.Backend, Model: c.Model, Channels: info.Channels, Height: info.Height, Width: info.Width,
-		Batch: c.Batch, Accumulate: c.Accumulate, Objective: c.Objective, Optimizer: c.Optimizer})
-	if err != nil {
+	if r.machine, err = NewMachine(o); err != nil {
 		return nil, err
 	}
 	if c.Checkpoints != "" {
@@ -210,7 +206,7 @@ func (r *run) step(b *Batch) error {
 	r.machine.SetMomentum(r.Schedule.Momentum(done, total, r.source.Batches()))
 	out, err := r.machine.Step(b, rate)
 	if err != nil {
-		return r.outOfMemory(err, b)
+		return r.outOfMemory(err)
 	}
 	r.batch++
 	if math.IsNaN(out.Loss) || math.IsInf(out.Loss, 0) {

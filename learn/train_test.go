@@ -81,7 +81,7 @@ func content(t *testing.T, r *Result) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Appendf(append(best, last...), "%d %s", r.BestEpoch, events(r.Epochs))
+	return fmt.Appendf(append(best, last...), "%d %s", r.BestEpoch, Curves{Epochs: r.Epochs}.events())
 }
 
 // A training that is stopped again and again, each time after a few steps more, ends in the bytes of one that never was; so does

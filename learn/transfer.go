@@ -214,6 +214,35 @@ func (r LayerRates) scales(m *onnx.Model, p *plan) (map[string]float64, error) {
 	return out, nil
 }
 
+// RateGroup is parameters that are trained with one learning rate.
+type RateGroup struct {
+	Factor float64 `json:"factor"` // of the learning rate
+	First  string  `json:"first"`  // the first of them, in order of the file
+	Last   string  `json:"last"`
+	Count  int     `json:"count"` // tensors
+}
+
+// rateGroups lists the groups in order of their first parameters; nil where all have one rate.
+func (m *Machine) rateGroups() []RateGroup {
+	var out []RateGroup
+	for _, p := range m.plan.parameters {
+		factor, ok := m.o.Scales[p.name]
+		if !ok {
+			factor = 1
+		}
+		i := slices.IndexFunc(out, func(g RateGroup) bool { return g.Factor == factor })
+		if i < 0 {
+			i, out = len(out), append(out, RateGroup{Factor: factor, First: p.name})
+		}
+		out[i].Last = p.name
+		out[i].Count++
+	}
+	if len(out) < 2 {
+		return nil
+	}
+	return out
+}
+
 // Layers returns the names of a model's parameters by layer, the first next to the images, for reports and messages.
 func Layers(m *onnx.Model) ([][]string, error) {
 	p, err := makePlan(m)

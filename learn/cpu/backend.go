@@ -34,6 +34,8 @@ type Options struct {
 
 	// plain leaves package kernel's operators out: the reference that they are tested against.
 	plain bool
+	// planning makes computations that cannot be executed, see Planning.
+	planning bool
 }
 
 // Backend is the device. It is safe for concurrent use.
@@ -85,8 +87,8 @@ func (b *Backend) Finalize() {
 // IsFinalized reports whether Finalize was called.
 func (b *Backend) IsFinalized() bool { return b.finalized.Load() }
 
-// HasSharedBuffers returns true: buffers are memory of this process.
-func (b *Backend) HasSharedBuffers() bool { return true }
+// HasSharedBuffers returns true: buffers are memory of this process, unless they only plan.
+func (b *Backend) HasSharedBuffers() bool { return !b.options.planning }
 
 // BufferFromFlatData copies flat, a slice of the shape's element type, into a new buffer.
 func (b *Backend) BufferFromFlatData(device compute.DeviceNum, flat any, shape shapes.Shape) (compute.Buffer, error) {
@@ -97,13 +99,18 @@ func (b *Backend) BufferFromFlatData(device compute.DeviceNum, flat any, shape s
 	if err != nil {
 		return nil, err
 	}
-	copy(buffer.storage.bytes(), dtypes.UnsafeByteSliceFromAny(flat))
+	if !b.options.planning {
+		copy(buffer.storage.bytes(), dtypes.UnsafeByteSliceFromAny(flat))
+	}
 	return buffer, nil
 }
 
 // NewSharedBuffer returns a buffer and the slice over its memory. The slice must not be used once the buffer is
 // finalized or donated. The content is not defined.
 func (b *Backend) NewSharedBuffer(device compute.DeviceNum, shape shapes.Shape) (compute.Buffer, any, error) {
+	if b.options.planning {
+		return nil, nil, errPlanning
+	}
 	buffer, err := b.newBuffer(device, shape)
 	if err != nil {
 		return nil, nil, err
@@ -118,12 +125,17 @@ func (b *Backend) newBuffer(device compute.DeviceNum, shape shapes.Shape) (*Buff
 	if b.IsFinalized() {
 		return nil, errFinalizedBackend
 	}
+	if b.options.planning {
+		return &Buffer{backend: b, storage: &storage{shape: shape}}, nil
+	}
 	storage, err := b.pool.take(shape)
 	if err != nil {
 		return nil, err
 	}
 	return &Buffer{backend: b, storage: storage}, nil
 }
+
+var errPlanning = errors.New("cpu device: it only plans")
 
 var errFinalizedBackend = errors.New("cpu device: it is finalized")
 

@@ -171,6 +171,9 @@ func (b *Buffer) current() (*storage, error) {
 	if b.storage == nil {
 		return nil, errFinalizedBuffer
 	}
+	if b.backend.options.planning {
+		return nil, errPlanning
+	}
 	return b.storage, nil
 }
 
@@ -183,7 +186,7 @@ func (b *Buffer) Finalize() error {
 	s := b.storage
 	b.storage = nil
 	b.mu.Unlock()
-	if s != nil && !b.backend.IsFinalized() {
+	if s != nil && !b.backend.options.planning && !b.backend.IsFinalized() {
 		b.backend.pool.give(s)
 	}
 	return nil

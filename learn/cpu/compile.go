@@ -30,7 +30,7 @@ func compile(b *Builder) (*Executable, error) {
 		b.main.combine()
 	}
 	nodes := b.main.neededNodes()
-	e := &Executable{backend: b.backend, name: b.name}
+	e := &Executable{backend: b.backend, name: b.name, footprint: footprint(nodes, b.main.results)}
 	for i, p := range b.main.parameters {
 		g.parameter(i, p)
 		e.inputNames = append(e.inputNames, p.name)
@@ -53,6 +53,9 @@ func compile(b *Builder) (*Executable, error) {
 	g.graph.Node = append(g.graph.Node, copies...)
 	for _, r := range b.main.results {
 		e.outputShapes = append(e.outputShapes, r.shape)
+	}
+	if b.backend.options.planning {
+		return e, nil
 	}
 	session, err := g.session(b.backend.options)
 	if err != nil {

@@ -20,6 +20,7 @@ type Executable struct {
 	outputShapes []shapes.Shape
 	placeholder  *storage // the only input of a computation without parameters, else nil
 	cleanup      runtime.Cleanup
+	footprint    Footprint
 
 	mu      sync.RWMutex
 	session *onnxruntime.DynamicAdvancedSession // nil once finalized; guarded by mu
@@ -50,6 +51,9 @@ func (e *Executable) Outputs() []shapes.Shape { return e.outputShapes }
 func (e *Executable) Execute(inputs []compute.Buffer, donate []bool, device compute.DeviceNum) ([]compute.Buffer, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
+	if e.backend.options.planning {
+		return nil, fmt.Errorf("cpu device: executing %q: %w", e.name, errPlanning)
+	}
 	if e.session == nil {
 		return nil, fmt.Errorf("cpu device: executing %q: %w", e.name, errFinalizedExecutable)
 	}
