@@ -125,8 +125,8 @@ func TestLoadWeights(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	text := "1 weights loaded\ntwo.weight has dimensions [3 2] in the model, [2 2] in the file\nnot in the file: one.bias\nnot in the model: extra"
-	if got.String() != text {
-		t.Errorf("%s", got)
+	if got.Text("the file") != text {
+		t.Error(got.Text("the file"))
 	}
 	if w, _ := m.Tensor("one.weight"); !reflect.DeepEqual(w.Data, []float32{1, 3, 2, 4}) {
 		t.Error(w)
@@ -141,5 +141,39 @@ func TestLoadWeights(t *testing.T) {
 	}
 	if w, _ := m.Tensor("one.weight"); !reflect.DeepEqual(w.Data, []float32{1, 3, 2, 4}) {
 		t.Error(w)
+	}
+}
+
+// From another model comes what LoadWeights would load of its file, and the normalisation of the input.
+func TestCopyWeights(t *testing.T) {
+	build := func(turned bool, weight, mean, std []float32) *Model {
+		b := NewBuilder("dense", 1, 1, 2)
+		x := b.Node("Sub", "centred", []string{InputName, b.Tensor(NormalMean, []int{1, 1, 1, 1}, mean)})
+		x = b.Node("Div", "normal", []string{x, b.Tensor(NormalStd, []int{1, 1, 1, 1}, std)})
+		x = b.Node("Flatten", "flat", []string{x})
+		w := b.Tensor("fc.weight", []int{2, 2}, weight)
+		if turned {
+			b.Node("Gemm", OutputName, []string{x, w}, IntOf("transB", 1))
+		} else {
+			b.Node("MatMul", OutputName, []string{x, w})
+		}
+		m, err := b.Model(2, Meta{Mean: []float64{float64(mean[0])}, Std: []float64{float64(std[0])}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	to, from := build(false, make([]float32, 4), []float32{0}, []float32{1}), build(true, []float32{1, 2, 3, 4}, []float32{0.5}, []float32{0.25})
+	match, err := CopyWeights(to, from)
+	if err != nil || !reflect.DeepEqual(match, Match{Loaded: []string{"fc.weight"}}) {
+		t.Errorf("%+v, %v", match, err)
+	}
+	for name, want := range map[string][]float32{"fc.weight": {1, 3, 2, 4}, NormalMean: {0.5}, NormalStd: {0.25}} {
+		if got, _ := to.Tensor(name); !reflect.DeepEqual(got.Data, want) {
+			t.Errorf("%s is %v, want %v", name, got.Data, want)
+		}
+	}
+	if meta := to.Meta(); !reflect.DeepEqual(meta.Mean, []float64{0.5}) || !reflect.DeepEqual(meta.Std, []float64{0.25}) {
+		t.Errorf("%+v", meta)
 	}
 }

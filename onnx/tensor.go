@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/gomlx/compute-onnx/support/protos"
 )
@@ -107,32 +106,4 @@ func (m *Model) SetTensor(name string, data []float32) error {
 	}
 	p.FloatData, p.RawData = nil, encode(data)
 	return nil
-}
-
-// CopyWeights gives to every float32 initializer whose name and dimensions it has in from that value. It returns how many were copied
-// and how many not. The normalisation of the input is among them where both have one, and then Meta says so.
-func CopyWeights(to, from *Model) (copied, left int, err error) {
-	for _, p := range to.proto.Graph.Initializer {
-		have, ok := to.Tensor(p.Name)
-		if !ok {
-			continue
-		}
-		source, ok := from.Tensor(p.Name)
-		if !ok || !slices.Equal(source.Dims, have.Dims) {
-			left++
-			continue
-		}
-		if err := to.SetTensor(p.Name, source.Data); err != nil {
-			return copied, left, err
-		}
-		copied++
-		if p.Name == NormalMean {
-			meta := to.Meta()
-			meta.Mean, meta.Std = from.Meta().Mean, from.Meta().Std
-			if err := to.SetMeta(meta); err != nil {
-				return copied, left, err
-			}
-		}
-	}
-	return copied, left, nil
 }

@@ -11,31 +11,31 @@ import (
 	"github.com/gomlx/compute-onnx/support/protos"
 )
 
-// Match says what became of the weights of a file.
+// Match says what became of the weights of a file or of another model, the source.
 type Match struct {
 	Loaded    []string   // copied into the model
 	Different []Mismatch // in both, with other dimensions
 	Missing   []string   // in the model only; they keep their values
-	Unused    []string   // in the file only
+	Unused    []string   // in the source only
 }
 
-// Mismatch is a weight that has other dimensions in the file.
+// Mismatch is a weight that has other dimensions in the source.
 type Mismatch struct {
-	Name        string
-	Model, File []int
+	Name          string
+	Model, Source []int
 }
 
-// String is a summary of a few lines, with every name that did not match.
-func (m Match) String() string {
+// Text is a summary of a few lines, with every name that did not match; source is what it calls the source.
+func (m Match) Text(source string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d weights loaded", len(m.Loaded))
 	for _, d := range m.Different {
-		fmt.Fprintf(&b, "\n%s has dimensions %v in the model, %v in the file", d.Name, d.Model, d.File)
+		fmt.Fprintf(&b, "\n%s has dimensions %v in the model, %v in %s", d.Name, d.Model, d.Source, source)
 	}
 	for _, list := range []struct {
 		what  string
 		names []string
-	}{{"not in the file", m.Missing}, {"not in the model", m.Unused}} {
+	}{{"not in " + source, m.Missing}, {"not in the model", m.Unused}} {
 		if len(list.names) > 0 {
 			fmt.Fprintf(&b, "\n%s: %s", list.what, strings.Join(list.names, ", "))
 		}
@@ -80,6 +80,28 @@ func LoadWeights(to *Model, path string) (Match, error) {
 		err = fmt.Errorf("%s: %w", path, err)
 	}
 	return out, err
+}
+
+// CopyWeights copies the weights of another model as LoadWeights does those of a file, and with them the normalisation of the input where both models have
+// one for as many channels; Meta says so then.
+func CopyWeights(to, from *Model) (Match, error) {
+	out, err := match(to, modelWeights{from, turnedMatrices(from)})
+	if err != nil {
+		return out, err
+	}
+	for _, name := range []string{NormalMean, NormalStd} {
+		have, ok := to.Tensor(name)
+		source, there := from.Tensor(name)
+		if !ok || !there || !slices.Equal(source.Dims, have.Dims) {
+			return out, nil
+		}
+		if err := to.SetTensor(name, source.Data); err != nil {
+			return out, err
+		}
+	}
+	meta := to.Meta()
+	meta.Mean, meta.Std = from.Meta().Mean, from.Meta().Std
+	return out, to.SetMeta(meta)
 }
 
 // beginning returns the first n bytes of a file, fewer where it is shorter.

@@ -24,7 +24,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:     "distill",
-	Version:  3,
+	Version:  4,
 	Computes: true,
 	Seeded:   true,
 	Doc: "Trains a student on what a teacher answers: its shares of all classes say more than a label does. The teacher is any ONNX model that classifies, of this or another " +
@@ -79,6 +79,7 @@ func (d *distill) Declare(s *stages.Schema) {
 	s.Reports("parameters", stages.Integer, "How many numbers the model holds.")
 	s.Reports("teacher_accuracy", stages.Number, "Share of right answers of the teachers together on `validation`; null without it.")
 	s.Reports("gain", stages.Number, "`accuracy` less that of the same student without a teacher; null without `compare`.")
+	recipe.DeclareMemory(s)
 	s.Measures("images_per_second", "images/s", "Training images a second, without validation.")
 }
 
@@ -98,6 +99,7 @@ type work struct {
 	*distill
 	job        *stages.Job
 	data       *dataset.Dataset
+	images     dataset.Info     // as the policy leaves those of data: what teachers and student see
 	validation *dataset.Dataset // nil: none
 	labelled   bool             // data has one class for each image
 	classes    []string         // of the student
@@ -180,7 +182,7 @@ func (w *work) release(r *learn.Result, student *onnx.Model) error {
 	same := r.Best == r.Last
 	for _, m := range []**onnx.Model{&r.Best, &r.Last} {
 		plain := student.Clone()
-		if _, _, err := onnx.CopyWeights(plain, *m); err != nil {
+		if _, err := onnx.CopyWeights(plain, *m); err != nil {
 			return err
 		}
 		*m = plain
@@ -205,7 +207,7 @@ func (w *work) config(student *onnx.Model, checkpoints string) learn.Config {
 	if checkpoints != w.job.ScratchDir {
 		phase = "alone, "
 	}
-	c := learn.Config{Model: student, Data: w.data, Validation: w.validation, Seed: w.job.Seed,
+	c := learn.Config{Model: student, Data: w.data, Validation: w.validation, Seed: w.job.Seed, MemoryLimit: recipe.MemoryLimit(w.job),
 		Checkpoints: checkpoints, CheckpointEvery: time.Duration(w.CheckpointEvery * float64(time.Second)),
 		Log: func(line string) { w.job.Logf("%s%s", phase, line) }, Progress: func(p learn.Progress) { w.job.Progress(recipe.Progress(p, phase, "validating", "images")) }}
 	w.Apply(&c)
@@ -224,6 +226,10 @@ func (w *work) open() error {
 		if *to, err = recipe.Open(w.job, port); err != nil {
 			return err
 		}
+	}
+	var err error
+	if w.images, err = recipe.Images(w.data); err != nil {
+		return err
 	}
 	info := w.data.Info()
 	if info.Task == dataset.MultiLabel {
@@ -268,27 +274,17 @@ func (w *work) student() (*onnx.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, ok := w.job.Input("init")
-	if !ok {
-		return model, nil
+	taken, err := recipe.TakeWeights(w.job, model, w.modelName())
+	if err != nil || taken == nil {
+		return model, err
 	}
-	from, err := onnx.Load(in.Path)
-	if err != nil {
-		return nil, stages.Problemf("init", "Model cannot be read", "%v.", err)
-	}
-	copied, left, err := onnx.CopyWeights(model, from)
-	if err != nil {
-		return nil, err
-	}
-	if copied == 0 {
-		return nil, stages.Problemf("init", "Model does not fit", "No weight of the model on \"init\" has the name and the dimensions of one in %s. Use a model of the same architecture.", w.modelName())
-	}
-	w.note("%d weights of the student are those of init; %d of init's are not used", copied, left)
+	w.note("%s", taken.Summary())
+	w.job.Logf("%s", taken.Text())
 	return model, nil
 }
 
 func (w *work) base() (*onnx.Model, error) {
-	info := w.data.Info()
+	info := w.images
 	if in, ok := w.job.Input("model"); ok {
 		m, err := onnx.Load(in.Path)
 		if err != nil {

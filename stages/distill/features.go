@@ -87,7 +87,7 @@ func (w *work) openProbe(l *looking, teacher *onnx.Model, values []string) error
 	if err := os.WriteFile(path, b, 0o666); err != nil {
 		return fmt.Errorf("writing the teacher with its inner values: %w", err)
 	}
-	info := w.data.Info()
+	info := w.images
 	l.probe, err = infer.OpenProbe(path, values, infer.Options{Threads: max(1, w.job.Device.Threads), Channels: info.Channels, Height: info.Height, Width: info.Width})
 	err = errors.Join(err, os.Remove(path)) // it is read
 	var bad *infer.ModelError

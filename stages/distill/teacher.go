@@ -32,7 +32,7 @@ type teacher struct {
 // openTeachers opens the teachers and settles the classes of the student: those of labelled images, else of the validation images, else of the first
 // teacher.
 func (w *work) openTeachers() error {
-	info := w.data.Info()
+	info := w.images
 	for i, in := range w.job.Inputs["teacher"] {
 		s, err := infer.Open(in.Path, infer.Options{Threads: max(1, w.job.Device.Threads), Channels: info.Channels, Height: info.Height, Width: info.Width})
 		if err != nil {

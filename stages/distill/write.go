@@ -25,7 +25,7 @@ func (w *work) write(c learn.Config, r *result) error {
 	if err := s.Last.Save(w.job.Output("last")); err != nil {
 		return err
 	}
-	if err := learn.WriteCurves(w.job.Output("curves"), learn.Curves{BestEpoch: s.BestEpoch, Epochs: s.Epochs}); err != nil {
+	if err := learn.WriteCurves(w.job.Output("curves"), learn.Curves{BestEpoch: s.BestEpoch, Epochs: s.Epochs, Groups: s.Groups}); err != nil {
 		return err
 	}
 	if err := w.page(c, r).WriteFile(w.job.Output("report")); err != nil {
@@ -41,6 +41,7 @@ func (w *work) write(c learn.Config, r *result) error {
 	if r.alone != nil {
 		w.job.Value("gain", best.Accuracy-score(r.alone).Accuracy)
 	}
+	recipe.MeasureMemory(w.job, s.Memory)
 	w.job.Measure("images_per_second", s.Rate)
 	return nil
 }
@@ -74,7 +75,7 @@ func bestEpoch(r *learn.Result) int {
 
 // page is the report.
 func (w *work) page(c learn.Config, r *result) *report.Page {
-	info, best := w.data.Info(), score(r.student)
+	info, best := w.images, score(r.student)
 	p := report.New("Distillation into " + w.modelName())
 	p.Subtitle(fmt.Sprintf("%s images of %d×%d, %d classes, %d epochs", report.Count(w.data.Len()), info.Width, info.Height, len(w.classes), len(r.student.Epochs)))
 	var facts []report.Fact

@@ -6,6 +6,7 @@ package pretrain
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -24,7 +25,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:     "pretrain",
-	Version:  2,
+	Version:  3,
 	Computes: true,
 	Seeded:   true,
 	Doc: "Trains a backbone on images without labels: two augmented views of each image are to be recognised as one. `simclr` tells them from the other images of the batch " +
@@ -95,6 +96,7 @@ func (p *pretrain) Declare(s *stages.Schema) {
 	s.Reports("knn_before", stages.Number, "`knn_accuracy` of the backbone before it was trained.")
 	s.Reports("linear_before", stages.Number, "`linear_accuracy` of the backbone before it was trained.")
 	s.Reports("width", stages.Integer, "How many features the backbone gives.")
+	recipe.DeclareMemory(s)
 	s.Measures("images_per_second", "images/s", "Views a second.")
 }
 
@@ -201,7 +203,7 @@ func (p *pretrain) Run(ctx context.Context, job *stages.Job) error {
 	}
 	trained, err := learn.Train(ctx, *c)
 	if err != nil {
-		return recipe.Problem(err, p.Batch)
+		return recipe.Problem(perImage(err), p.Batch)
 	}
 	r.training = trained
 	if r.model, err = trained.Last.EndAtFeatures(r.width); err != nil {
@@ -211,6 +213,17 @@ func (p *pretrain) Run(ctx context.Context, job *stages.Job) error {
 		return err
 	}
 	return w.write(c, r)
+}
+
+// perImage counts what did not fit into memory in images, of which each is two views.
+func perImage(err error) error {
+	var m *learn.MemoryError
+	if errors.As(err, &m) {
+		one := *m
+		one.Batch, one.Fits = m.Batch/2, m.Fits/2
+		return &one
+	}
+	return err
 }
 
 // fits checks what can be known before anything is computed.
@@ -288,7 +301,7 @@ func (w *work) config(backbone *onnx.Model) (*learn.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &learn.Config{Model: model, Data: w.data, Seed: job.Seed, Checkpoints: job.ScratchDir, CheckpointEvery: time.Duration(w.CheckpointEvery * float64(time.Second)),
+	c := &learn.Config{Model: model, Data: w.data, Seed: job.Seed, MemoryLimit: recipe.MemoryLimit(job), Checkpoints: job.ScratchDir, CheckpointEvery: time.Duration(w.CheckpointEvery * float64(time.Second)),
 		Log: func(line string) { job.Logf("%s", line) }, Progress: func(p learn.Progress) { job.Progress(progress(p)) }}
 	w.Apply(c)
 	if w.Accumulate > 1 && w.method != simCLR {

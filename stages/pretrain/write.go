@@ -9,6 +9,7 @@ import (
 	"github.com/darkroom-dev/darkroom/learn"
 	"github.com/darkroom-dev/darkroom/learn/probe"
 	"github.com/darkroom-dev/darkroom/report"
+	"github.com/darkroom-dev/darkroom/stages/recipe"
 )
 
 // write makes the outputs and reports the values.
@@ -17,7 +18,7 @@ func (w *work) write(c *learn.Config, r *result) error {
 		return err
 	}
 	epochs := r.training.Epochs
-	if err := learn.WriteCurves(w.job.Output("curves"), learn.Curves{BestEpoch: len(epochs), Epochs: epochs}); err != nil {
+	if err := learn.WriteCurves(w.job.Output("curves"), learn.Curves{BestEpoch: len(epochs), Epochs: epochs, Groups: r.training.Groups}); err != nil {
 		return err
 	}
 	last := epochs[len(epochs)-1]
@@ -29,6 +30,7 @@ func (w *work) write(c *learn.Config, r *result) error {
 	w.job.Value("knn_before", defined(knnBefore))
 	w.job.Value("linear_before", defined(linearBefore))
 	w.job.Value("width", r.width)
+	recipe.MeasureMemory(w.job, r.training.Memory)
 	w.job.Measure("images_per_second", r.training.Rate)
 	p, err := w.page(c, r)
 	if err != nil {

@@ -21,6 +21,15 @@ func Open(job *stages.Job, port string) (*dataset.Dataset, error) {
 	return dataset.Open(in.Path)
 }
 
+// Images describes what a model sees of the images that it is trained on: their policy's operations may change the size.
+func Images(d *dataset.Dataset) (dataset.Info, error) {
+	info, err := d.Info().Augmented()
+	if err != nil {
+		return info, stages.Problemf("data", "Training cannot start", "The augmentation does not fit the images: %v. All images of a training have one size.", err)
+	}
+	return info, nil
+}
+
 // DeviceClass is the job's device as the trainer's devices are chosen by.
 func DeviceClass(d stages.Device) devices.Class {
 	return devices.Class{Backend: d.Backend, Precision: d.Precision, Threads: d.Threads}
@@ -83,19 +92,4 @@ func divergence(e *learn.DivergedError) stages.Problem {
 		text += "."
 	}
 	return stages.Problemf("learning_rate", "Training diverged", "%s The learning rate is too high for this model and these images: try a third of it, a schedule with a warm-up, or a clip block.", text)
-}
-
-// memoryText says what to do about a batch that does not fit into memory.
-func memoryText(e *learn.MemoryError, batch int) string {
-	text := fmt.Sprintf("There is not enough memory for a step with %d images at once.", e.Batch)
-	if e.Fits == 0 {
-		return text + " Not even one fits: give the stage more memory in its resources block, or take a smaller model or smaller images."
-	}
-	text += fmt.Sprintf(" %d fit, which was tried: write batch = %d", e.Fits, e.Fits)
-	for parts := 2; parts <= batch; parts++ {
-		if batch%parts == 0 && batch/parts <= e.Fits {
-			return text + fmt.Sprintf(", or keep the batch and write accumulate = %d.", parts)
-		}
-	}
-	return text + "."
 }

@@ -8,7 +8,6 @@ package train
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +24,7 @@ import (
 // Kind is the train kind.
 var Kind = &stages.Kind{
 	Name:    "train",
-	Version: 5,
+	Version: 6,
 	Doc: "Trains a model on a dataset. The images are shuffled anew in every epoch, and an augmentation policy of the dataset is applied anew to each image; the images of a last batch " +
 		"that is not full are left out of that epoch. After each epoch the model is scored on `validation`, without augmentation; `model` is the one with the best accuracy, the earlier of equal ones, " +
 		"and without `validation` the last.\n\n" +
@@ -58,14 +57,14 @@ type train struct {
 	mean, std []float64
 	loss      stages.Chosen
 	compute   stages.Compute
-	notes     []string    // what was done to the model before training, for the report
-	match     *onnx.Match // what became of the weights of a file
+	notes     []string      // what was done to the model before training, for the report
+	taken     *recipe.Taken // what became of the weights that are given; nil: none are
 }
 
 func (t *train) Declare(s *stages.Schema) {
 	s.In("data", artifact.Dataset, "Labelled images to train on.")
 	s.In("validation", artifact.Dataset, "Labelled images to choose the best epoch by. They must not be those of `data`.").OrNone()
-	s.In("init", artifact.Model, "A model whose weights are the start wherever name and dimensions agree, such as one that was pretrained. The others start fresh; the log and the report name them.").OrNone()
+	s.In("init", artifact.Model, "A model whose weights are the start wherever name and dimensions agree, such as one that was pretrained. The others start fresh; log and report list what matched and what did not.").OrNone()
 	s.Source("weights", "Pre-trained weights from elsewhere, a safetensors or ONNX file, that are the start wherever name and dimensions agree: a state dictionary of torchvision or timm fits the zoo's architectures. The others start fresh; log and report list what matched and what did not.").OrNone()
 	s.String(&t.model, "model", "", "An architecture of the zoo, with fresh weights, or a model to go on with.").Required().OneOf(zoo.Names()...).OrInput(artifact.Model)
 	s.String(&t.head, "head", "auto", "The classifier of a model that is given: `auto` replaces it by a fresh one where the images have another number of classes, `fresh` always, `keep` never.").OneOf("auto", "fresh", "keep")
@@ -83,8 +82,10 @@ func (t *train) Declare(s *stages.Schema) {
 	s.Reports("epochs", stages.Integer, "How many epochs were trained: fewer than `epochs` says where it stopped early.")
 	s.Reports("accuracy", stages.Number, "Share of right answers of `model`: on `validation`, else on the training images. Where an image may have several classes, of images all of whose classes are right.")
 	s.Reports("loss", stages.Number, "Its mean cross entropy, in nats, on the same images; the binary one where that is trained.")
+	s.Reports("skipped_steps", stages.Integer, "How many steps moved no weight, since their gradients were not finite in fp16; 0 in any other precision.")
 	s.Reports("parameters", stages.Integer, "How many numbers the model holds.")
 	s.Measures("images_per_second", "images/s", "Training images a second, without validation.")
+	recipe.DeclareMemory(s)
 	s.Measures("peak_memory", "bytes", "Most memory that the process had in use.")
 }
 
@@ -153,7 +154,7 @@ func (t *train) Run(ctx context.Context, job *stages.Job) error {
 
 // config says how to train; the model and the device are filled in later.
 func (t *train) config(job *stages.Job, data *dataset.Dataset) learn.Config {
-	c := learn.Config{Data: data, Seed: job.Seed, Balanced: t.balanced,
+	c := learn.Config{Data: data, Seed: job.Seed, Balanced: t.balanced, MemoryLimit: recipe.MemoryLimit(job),
 		Checkpoints: job.ScratchDir, CheckpointEvery: time.Duration(t.CheckpointEvery * float64(time.Second)),
 		Log: func(line string) { job.Logf("%s", line) }, Progress: func(p learn.Progress) { job.Progress(recipe.Progress(p, "", "validating", "images")) }}
 	t.Apply(&c)
@@ -176,73 +177,12 @@ func (t *train) start(job *stages.Job, data *dataset.Dataset) (*onnx.Model, erro
 	if err != nil {
 		return nil, err
 	}
-	if in, ok := job.Input("weights"); ok {
-		return model, t.loadWeights(job, model, in.Path)
+	if t.taken, err = recipe.TakeWeights(job, model, t.modelName()); err != nil || t.taken == nil {
+		return model, err
 	}
-	in, ok := job.Input("init")
-	if !ok {
-		return model, nil
-	}
-	from, err := onnx.Load(in.Path)
-	if err != nil {
-		return nil, err
-	}
-	fresh := unmatched(model, from)
-	copied, _, err := onnx.CopyWeights(model, from)
-	if err != nil {
-		return nil, err
-	}
-	if copied == 0 {
-		return nil, stages.Problemf("init", "Model does not fit", "No weight of the model on \"init\" has the name and the dimensions of one in %s. Use a model of the same architecture.", t.modelName())
-	}
-	text := fmt.Sprintf("%d weights are those of init, %d start fresh", copied, len(fresh))
-	if len(fresh) > 0 {
-		text += ": " + strings.Join(fresh, ", ")
-	}
-	t.note(job, "%s", text)
+	t.note(job, "%s", t.taken.Summary())
+	job.Logf("%s", t.taken.Text())
 	return model, nil
-}
-
-// loadWeights gives the model the weights of a file from elsewhere.
-func (t *train) loadWeights(job *stages.Job, model *onnx.Model, path string) error {
-	match, err := onnx.LoadWeights(model, path)
-	if err != nil {
-		return stages.Problemf("weights", "Weights cannot be read", "%v.", err)
-	}
-	if len(match.Loaded) == 0 {
-		return stages.Problemf("weights", "Weights do not fit", "No weight of the file has the name and the dimensions of one in %s. The file has %s; the model wants %s. Use weights of the same architecture.",
-			t.modelName(), some(match.Unused), some(match.Missing))
-	}
-	t.match = &match
-	t.note(job, "%d weights are those of the file, %d have other dimensions there, %d are not in it, and %d of its own are not used", len(match.Loaded), len(match.Different), len(match.Missing), len(match.Unused))
-	job.Logf("%s", match)
-	return nil
-}
-
-// some names the first few.
-func some(names []string) string {
-	switch n := len(names); {
-	case n == 0:
-		return "no other names"
-	case n > 4:
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:4], ", "), n-4)
-	}
-	return strings.Join(names, ", ")
-}
-
-// unmatched names the weights of a model that have no counterpart of the same name and dimensions.
-func unmatched(to, from *onnx.Model) []string {
-	var names []string
-	for _, t := range to.Graph().Initializer {
-		have, ok := to.Tensor(t.Name)
-		if !ok {
-			continue
-		}
-		if other, ok := from.Tensor(t.Name); !ok || !slices.Equal(other.Dims, have.Dims) {
-			names = append(names, t.Name)
-		}
-	}
-	return names
 }
 
 // note says in the log and in the report what was done to the model.
@@ -253,7 +193,10 @@ func (t *train) note(job *stages.Job, format string, args ...any) {
 }
 
 func (t *train) base(job *stages.Job, data *dataset.Dataset) (*onnx.Model, error) {
-	info := data.Info()
+	info, err := recipe.Images(data)
+	if err != nil {
+		return nil, err
+	}
 	if in, ok := job.Input("model"); ok {
 		model, err := onnx.Load(in.Path)
 		if err != nil {

@@ -2,12 +2,11 @@ package train
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
+	"github.com/darkroom-dev/darkroom/infer"
 	"github.com/darkroom-dev/darkroom/learn"
-	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/report"
 	"github.com/darkroom-dev/darkroom/stages"
 	"github.com/darkroom-dev/darkroom/stages/recipe"
@@ -21,7 +20,7 @@ func (t *train) write(job *stages.Job, c learn.Config, r *learn.Result) error {
 	if err := r.Last.Save(job.Output("last")); err != nil {
 		return err
 	}
-	if err := learn.WriteCurves(job.Output("curves"), learn.Curves{BestEpoch: r.BestEpoch, Epochs: r.Epochs}); err != nil {
+	if err := learn.WriteCurves(job.Output("curves"), learn.Curves{BestEpoch: r.BestEpoch, Epochs: r.Epochs, Groups: r.Groups}); err != nil {
 		return err
 	}
 	if err := t.page(job.Args, c, r).WriteFile(job.Output("report")); err != nil {
@@ -32,10 +31,12 @@ func (t *train) write(job *stages.Job, c learn.Config, r *learn.Result) error {
 	job.Value("epochs", len(r.Epochs))
 	job.Value("accuracy", best.Accuracy)
 	job.Value("loss", best.Loss)
+	job.Value("skipped_steps", r.Epochs[len(r.Epochs)-1].Skipped)
 	job.Value("parameters", r.Best.Parameters())
 	job.Measure("images_per_second", r.Rate)
-	if peak, ok := peakMemory(); ok {
-		job.Measure("peak_memory", peak)
+	recipe.MeasureMemory(job, r.Memory)
+	if peak, ok := infer.PeakMemory(); ok {
+		job.Measure("peak_memory", float64(peak))
 	}
 	return nil
 }
@@ -61,7 +62,7 @@ func bestEpoch(r *learn.Result) int {
 
 // page is the report.
 func (t *train) page(args stages.Args, c learn.Config, r *learn.Result) *report.Page {
-	info := c.Data.Info()
+	info, _ := c.Data.Info().Augmented() // it was trained on
 	best := score(r)
 	on := "training images, while the weights moved"
 	if c.Validation != nil {
@@ -69,12 +70,16 @@ func (t *train) page(args stages.Args, c learn.Config, r *learn.Result) *report.
 	}
 	p := report.New("Training of " + t.modelName())
 	p.Subtitle(fmt.Sprintf("%s images of %d×%d, %d classes, %d epochs", report.Count(c.Data.Len()), info.Width, info.Height, len(info.Classes), len(r.Epochs)))
-	p.Facts(
-		report.Fact{Name: "Accuracy", Value: report.Percent(best.Accuracy), Note: "on " + on},
-		report.Fact{Name: "Loss", Value: report.Number(best.Loss, 4), Note: t.lossNote(c)},
+	facts := []report.Fact{
+		{Name: "Accuracy", Value: report.Percent(best.Accuracy), Note: "on " + on},
+		{Name: "Loss", Value: report.Number(best.Loss, 4), Note: t.lossNote(c)},
 		t.epochFact(c, r),
-		report.Fact{Name: "Parameters", Value: report.Count(r.Best.Parameters())},
-	)
+		{Name: "Parameters", Value: report.Count(r.Best.Parameters())},
+	}
+	if f, ok := recipe.SkippedFact(r.Epochs); ok {
+		facts = append(facts, f)
+	}
+	p.Facts(facts...)
 	p.Section("Curves")
 	p.Plots(t.plots(c, r)...)
 	if len(t.notes) > 0 {
@@ -82,30 +87,13 @@ func (t *train) page(args stages.Args, c learn.Config, r *learn.Result) *report.
 		for _, n := range t.notes {
 			p.Text(strings.ToUpper(n[:1]) + n[1:] + ".")
 		}
-		if t.match != nil {
-			p.Table(matchTable(*t.match))
+		if t.taken != nil {
+			p.Table(t.taken.Table())
 		}
 	}
 	p.Section("Arguments")
 	p.Table(report.Table{Title: "How it was trained", Columns: []report.Column{{Name: "Argument"}, {Name: "Value"}}, Rows: t.arguments(args, c)})
 	return p
-}
-
-// matchTable lists every weight of the model and of the file with what became of it.
-func matchTable(m onnx.Match) report.Table {
-	t := report.Table{Title: "Weights of the file", Folded: true, Columns: []report.Column{{Name: "Weight"}, {Name: "What became of it"}}}
-	add := func(what string, names []string) {
-		for _, name := range names {
-			t.Rows = append(t.Rows, []string{name, what})
-		}
-	}
-	for _, d := range m.Different {
-		add(fmt.Sprintf("left: dimensions %v in the model, %v in the file", d.Model, d.File), []string{d.Name})
-	}
-	add("starts fresh: not in the file", m.Missing)
-	add("not used: not in the model", m.Unused)
-	add("loaded", m.Loaded)
-	return t
 }
 
 func (t *train) plots(c learn.Config, r *learn.Result) []report.LinePlot {
@@ -125,15 +113,18 @@ func (t *train) plots(c learn.Config, r *learn.Result) []report.LinePlot {
 	}
 	marks := []report.Mark{{X: float64(bestEpoch(r)), Name: "best"}}
 	x := report.Axis{Name: "epoch"}
-	return []report.LinePlot{
+	return append([]report.LinePlot{
 		{Title: "Accuracy", X: x, Y: report.Axis{Name: "accuracy", Percent: true}, Series: series(accuracy, validAccuracy), Marks: marks},
 		{Title: "Loss", X: x, Y: report.Axis{Name: "loss", Zero: true}, Series: series(loss, validLoss), Marks: marks},
-		schedulePlot(c),
-	}
+		schedulePlot(c, r.Groups),
+	}, recipe.SkippedPlot(r.Epochs)...)
 }
 
-// schedulePlot is the learning rate of every step of the whole training, at most 400 points of it.
-func schedulePlot(c learn.Config) report.LinePlot {
+// shownGroups is the most groups of parameters whose learning rates are drawn; of more, the first and the last.
+const shownGroups = 6
+
+// schedulePlot is the learning rate of every step of the whole training, at most 400 points of it, of each group of parameters.
+func schedulePlot(c learn.Config, groups []learn.RateGroup) report.LinePlot {
 	perEpoch := max(c.Data.Len()/c.Batch, 1)
 	total := c.Epochs * perEpoch
 	every := max(total/400, 1)
@@ -141,8 +132,23 @@ func schedulePlot(c learn.Config) report.LinePlot {
 	for step := 0; step < total; step += every {
 		x, y = append(x, float64(step)/float64(perEpoch)), append(y, c.StepRate(step, total, perEpoch))
 	}
-	return report.LinePlot{Title: "Learning rate, as the schedule has it", X: report.Axis{Name: "epochs done"}, Y: report.Axis{Name: "learning rate", Zero: true},
+	p := report.LinePlot{Title: "Learning rate, as the schedule has it", X: report.Axis{Name: "epochs done"}, Y: report.Axis{Name: "learning rate", Zero: true},
 		Series: []report.Series{{Name: "learning rate", X: x, Y: y}}}
+	if len(groups) == 0 {
+		return p
+	}
+	if len(groups) > shownGroups {
+		groups = []learn.RateGroup{groups[0], groups[len(groups)-1]}
+	}
+	p.Series = nil
+	for _, g := range groups {
+		scaled := make([]float64, len(y))
+		for i, v := range y {
+			scaled[i] = v * g.Factor
+		}
+		p.Series = append(p.Series, report.Series{Name: "from " + g.First + " on", X: x, Y: scaled})
+	}
+	return p
 }
 
 func (t *train) epochFact(c learn.Config, r *learn.Result) report.Fact {
@@ -177,19 +183,4 @@ func (t *train) arguments(args stages.Args, c learn.Config) [][]string {
 		rows = append(rows, []string{"augmentation", strings.Join(names, ", ")})
 	}
 	return rows
-}
-
-// peakMemory returns the most bytes of memory that this process had in use, where the system says so.
-func peakMemory() (float64, bool) {
-	b, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, false
-	}
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kilobytes, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
-			return kilobytes * 1024, err == nil
-		}
-	}
-	return 0, false
 }
