@@ -33,7 +33,8 @@ func (f *Function) activate() {
 		if norm == nil || norm.operator != "BatchNormTraining" || norm.inputs[0] != n.inputs[0] || norm.inputs[1] != n.inputs[1] {
 			continue
 		}
-		if kind, v := slopeOf(n.inputs[4], norm.outputs[0]); kind != linear {
+		kind, v := slopeOf(n.inputs[4], norm.outputs[0])
+		if kind != linear && v.shape.Equal(n.inputs[0].shape) { // the kernel reads all of v, not what an operator would repeat
 			n.attributes[0].Ints[activationFlag] = int64(kind)
 			n.operator = "ActivatedBatchNormGradient"
 			n.inputs = append(n.inputs[:4:4], v, norm.inputs[2])

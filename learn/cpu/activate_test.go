@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
 )
 
 // calculator writes operations of a function and keeps the first error.
@@ -84,6 +86,29 @@ func TestActivatedNorm(t *testing.T) {
 				compare(t, execute(t, b, dimensions, spread(activatedNorm(t, kind, false))), execute(t, b, dimensions, spread(activatedNorm(t, kind, true))), 2e-5)
 			})
 		}
+	}
+}
+
+// TestRepeatedGradientBehindANorm has the activation's gradient as a pooling gives it: one number for each channel and image, which the positions
+// repeat. It has the values of a whole one.
+func TestRepeatedGradientBehindANorm(t *testing.T) {
+	for kind := range curves {
+		t.Run(fmt.Sprint(kind), func(t *testing.T) {
+			d := []int{4, 33, 9, 16}
+			repeated := func(apart bool) func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
+				build := spread(activatedNorm(t, kind, apart))
+				return func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
+					v, err := f.BroadcastInDim(p[3], shapes.Make(dtypes.Float32, d...), []int{0, 3})
+					if err != nil {
+						return nil, err
+					}
+					return build(f, []compute.Value{p[0], p[1], p[2], v})
+				}
+			}
+			b := newBackend(t, 2)
+			dimensions := [][]int{d, {d[0]}, {d[0]}, {d[0], d[3]}}
+			compare(t, execute(t, b, dimensions, repeated(false)), execute(t, b, dimensions, repeated(true)), 2e-5)
+		})
 	}
 }
 
