@@ -51,6 +51,12 @@ func arithmetic(l *lowering, n *protos.NodeProto) error {
 	if c, ok := l.knownInput(n, 1); ok && n.OpType == "Pow" && len(c.data) == 1 {
 		return l.power(n, y, c.data[0])
 	}
+	if name, ok := l.geluInput(n); ok {
+		if x, ok := l.values[name]; ok {
+			l.values[n.Output[0]] = l.pointwise(x, gelu())
+			return nil
+		}
+	}
 	for i := 1; i < len(n.Input); i++ {
 		next, err := l.get(n, i)
 		if err != nil {

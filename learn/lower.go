@@ -55,20 +55,20 @@ type lowering struct {
 	// fusedNorm, fusedSoftmax and fusedPool say that the device normalises a batch, with its gradients, computes a softmax, and takes the greatest
 	// of windows, with its gradient, in one operation each.
 	fusedNorm, fusedSoftmax, fusedPool bool
-	// fusedColumns and fusedAttention say the same of a normalisation of each image's features and of attention. Only the CPU device is asked: XLA joins
+	// fusedColumns, fusedAttention and fusedGelu say the same of a normalisation of each image's features, of attention and of a GELU. Only the CPU device is asked: XLA joins
 	// the parts by itself, or computes attention in fewer bits.
-	fusedColumns, fusedAttention bool
-	dtype                        dtypes.DType
-	batch                        int
-	values                       map[string]value
-	known                        map[string]constant // values that follow from the model and the sizes alone
-	canonical                    map[int]canonical   // by place in the tape: what in made of it
-	used                         map[string]value    // by name: the inputs of the node at hand as in returned them
-	tape                         []record
-	places                       int
-	makers                       map[string]*protos.NodeProto // by name of an output: the node that makes it
-	updates                      map[string]*graph.Node       // by name of a statistic: its value after this step
-	plan                         *plan
+	fusedColumns, fusedAttention, fusedGelu bool
+	dtype                                   dtypes.DType
+	batch                                   int
+	values                                  map[string]value
+	known                                   map[string]constant // values that follow from the model and the sizes alone
+	canonical                               map[int]canonical   // by place in the tape: what in made of it
+	used                                    map[string]value    // by name: the inputs of the node at hand as in returned them
+	tape                                    []record
+	places                                  int
+	makers                                  map[string]*protos.NodeProto // by name of an output: the node that makes it
+	updates                                 map[string]*graph.Node       // by name of a statistic: its value after this step
+	plan                                    *plan
 	// newMask gives the mask of dropout number place; nil: nothing is dropped.
 	newMask func(place int, rate float64, dims []int) (*graph.Node, error)
 	masks   int // so far
@@ -102,7 +102,7 @@ func lowerDropping(model *onnx.Model, images *graph.Node, weights map[string]*gr
 	l.fusedNorm = can[compute.OpTypeBatchNormForTraining] && can[compute.OpTypeBatchNormGradient] && l.dtype == dtypes.Float32
 	l.fusedSoftmax = can[compute.OpTypeFusedSoftmax] && l.dtype == dtypes.Float32
 	ours := images.Graph().Backend().Name() == cpuName && l.dtype == dtypes.Float32
-	l.fusedColumns = ours && l.fusedNorm
+	l.fusedColumns, l.fusedGelu = ours && l.fusedNorm, ours
 	l.fusedAttention = ours && can[compute.OpTypeFusedScaledDotProductAttention] && can[compute.OpTypeFusedScaledDotProductAttentionVJP]
 	l.values[model.Input().Name] = value{node: images, axes: imageOrder(4), batched: true, last: 3, id: l.next()}
 	for _, w := range slices.Concat(p.parameters, p.statistics) {

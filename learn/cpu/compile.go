@@ -69,6 +69,7 @@ func compile(b *Builder) (*Executable, error) {
 // combine makes one operator of several where package kernel has it. The results are set.
 func (f *Function) combine() {
 	f.activate()
+	f.joinGelus()
 	f.joinProducts()
 	f.joinNormed()
 	f.nodes = fuse(joinLayerNorms(f.neededNodes(), f.results), f.results)

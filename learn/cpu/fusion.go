@@ -18,7 +18,8 @@ import (
 // instructions numbers ONNX's operators as kernels.h does.
 var instructions = map[string]int{"Add": 0, "Sub": 1, "Mul": 2, "Div": 3, "Max": 4, "Min": 5, "Neg": 6, "Abs": 7, "Sqrt": 8, "Reciprocal": 9,
 	"Exp": 10, "Sigmoid": 11, "Tanh": 12, "Erf": 13, "Equal": 14, "Less": 15, "LessOrEqual": 16, "Greater": 17, "GreaterOrEqual": 18,
-	"And": 19, "Or": 20, "Not": 21, "Where": 22}
+	"And": 19, "Or": 20, "Not": 21, "Where": 22,
+	"Gelu": 23, geluSlope: 24}
 
 const (
 	fusedLeast    = 4  // elements below which nothing is fused
@@ -297,7 +298,7 @@ func (u *fuser) schedule() []*node {
 				}
 			}
 		}
-		if len(members) == 1 {
+		if len(members) == 1 && !ownInstruction(u.nodes[g].operator) {
 			out = append(out, u.nodes[g])
 			return
 		}

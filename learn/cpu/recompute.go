@@ -17,7 +17,7 @@ const passCost = 24
 // instructionCost is about what an instruction costs for a vector that is in the cache.
 func instructionCost(operator string) int {
 	switch operator {
-	case "Erf", "Tanh":
+	case "Erf", "Tanh", "Gelu", geluSlope:
 		return 40
 	case "Exp", "Sigmoid":
 		return 25

@@ -1,6 +1,7 @@
 // Attention: softmax(scale·q·kᵀ)·v for some stacks (G) of images, and its gradient. All are kept (G, D, T, N): features, tokens, images, so that a vector
 // is VW images and every product of one element of one matrix with one of another is a product of vectors: nothing is summed across a vector, no matrix
-// is transposed, and matrices of any size fill the vectors. A task is a vector of images of one stack. It packs what it reads often as (T, D, VW).
+// is transposed, and matrices of any size fill the vectors. A task is a vector of images of one stack. It packs what it reads often as (T, D', VW), where D'
+// is D or one more: odd, since rows a power of two apart would meet in one place of the first-level cache.
 
 #if VW == 16
 #define AI 6 // rows of a tile of products
@@ -66,13 +67,13 @@ static void crossed(int64_t n, int64_t rows, int64_t columns, const float *a, in
 	}
 }
 
-// tokens packs tokens t0 to t1 of (D, T, N) from image n0 on as (tokens, D, VW).
-static void tokens(const float *x, int64_t D, int64_t T, int64_t N, int64_t n0, int64_t t0, int64_t t1, float *to) {
+// tokens packs tokens t0 to t1 of (D, T, N) from image n0 on as (tokens, D', VW), rows of `row` floats.
+static void tokens(const float *x, int64_t D, int64_t T, int64_t N, int64_t n0, int64_t t0, int64_t t1, int64_t row, float *to) {
 	int lanes = (int)lesser(VW, N - n0);
 	for (int64_t d = 0; d < D; d++) {
 		const float *from = x + (d * T + t0) * N + n0;
 		float *at = to + d * VW;
-		for (int64_t t = t0; t < t1; t++, from += N, at += D * VW)
+		for (int64_t t = t0; t < t1; t++, from += N, at += row)
 			if (lanes == VW)
 				*(vec *)at = *(const vec *)from;
 			else {
@@ -105,26 +106,26 @@ static void attention_task(void *data, size_t task) {
 	const dk_attention *p = c->p;
 	int64_t D = p->D, T = p->T, N = p->N, chunks = (N + VW - 1) / VW, g = (int64_t)task / chunks, n0 = (int64_t)task % chunks * VW;
 	int lanes = (int)lesser(VW, N - n0);
-	int64_t rows = lesser(AI, T);
-	float *q = dk_take(rows * D * VW), *k = dk_take(T * D * VW), *v = dk_take(T * D * VW), *s = dk_take(rows * T * VW);
+	int64_t rows = lesser(AI, T), row = (D | 1) * VW;
+	float *q = dk_take(rows * row), *k = dk_take(T * row), *v = dk_take(T * row), *s = dk_take(rows * T * VW);
 	if (!q || !k || !v || !s) {
 		c->failed = 1;
 		dk_give(q), dk_give(k), dk_give(v), dk_give(s);
 		return;
 	}
-	tokens(c->k + g * D * T * N, D, T, N, n0, 0, T, k);
-	tokens(c->v + g * D * T * N, D, T, N, n0, 0, T, v);
+	tokens(c->k + g * D * T * N, D, T, N, n0, 0, T, row, k);
+	tokens(c->v + g * D * T * N, D, T, N, n0, 0, T, row, v);
 	for (int64_t i = 0; i < T; i += rows) {
 		int64_t t = lesser(i, T - rows);
-		tokens(c->q + g * D * T * N, D, T, N, n0, t, t + rows, q);
-		crossed(D, rows, T, q, D * VW, VW, k, D * VW, VW, s, T * VW, VW, p->scale, VW);
+		tokens(c->q + g * D * T * N, D, T, N, n0, t, t + rows, row, q);
+		crossed(D, rows, T, q, row, VW, k, row, VW, s, T * VW, VW, p->scale, VW);
 		for (int64_t r = 0; r < rows; r++) {
 			weigh(s + r * T * VW, T);
 			float *to = c->weights + (g * T + t + r) * T * N + n0;
 			for (int64_t u = 0; u < T; u++)
 				memcpy(to + u * N, s + (r * T + u) * VW, lanes * 4);
 		}
-		crossed(T, rows, D, s, T * VW, VW, v, VW, D * VW, c->y + (g * D * T + t) * N + n0, N, T * N, 1, lanes);
+		crossed(T, rows, D, s, T * VW, VW, v, VW, row, c->y + (g * D * T + t) * N + n0, N, T * N, 1, lanes);
 	}
 	dk_give(q), dk_give(k), dk_give(v), dk_give(s);
 }
@@ -139,17 +140,17 @@ static int attention_of(const dk_threads *t, const dk_attention *p, const float 
 static void attention_gradient_task(void *data, size_t task) {
 	attention *c = data;
 	const dk_attention *p = c->p;
-	int64_t D = p->D, T = p->T, N = p->N, chunks = (N + VW - 1) / VW, g = (int64_t)task / chunks, n0 = (int64_t)task % chunks * VW, plane = D * T * N;
+	int64_t D = p->D, T = p->T, N = p->N, chunks = (N + VW - 1) / VW, g = (int64_t)task / chunks, n0 = (int64_t)task % chunks * VW, plane = D * T * N, row = (D | 1) * VW;
 	int lanes = (int)lesser(VW, N - n0);
-	float *first = dk_take(T * D * VW), *second = dk_take(T * D * VW), *s = dk_take(T * T * VW), *w = dk_take(T * T * VW);
+	float *first = dk_take(T * row), *second = dk_take(T * row), *s = dk_take(T * T * VW), *w = dk_take(T * T * VW);
 	if (!first || !second || !s || !w) {
 		c->failed = 1;
 		dk_give(first), dk_give(second), dk_give(s), dk_give(w);
 		return;
 	}
 	float *gq = c->gradients + g * plane + n0, *gk = gq + p->G * plane, *gv = gk + p->G * plane;
-	tokens(c->g + g * plane, D, T, N, n0, 0, T, first);
-	tokens(c->v + g * plane, D, T, N, n0, 0, T, second);
+	tokens(c->g + g * plane, D, T, N, n0, 0, T, row, first);
+	tokens(c->v + g * plane, D, T, N, n0, 0, T, row, second);
 	for (int64_t i = 0; i < T * T; i++)
 		if (lanes == VW)
 			*(vec *)(w + i * VW) = *(const vec *)(c->weights_in + (g * T * T + i) * N + n0);
@@ -157,21 +158,21 @@ static void attention_gradient_task(void *data, size_t task) {
 			*(vec *)(w + i * VW) = (vec){0};
 			memcpy(w + i * VW, c->weights_in + (g * T * T + i) * N + n0, lanes * 4);
 		}
-	crossed(D, T, T, first, D * VW, VW, second, D * VW, VW, s, T * VW, VW, 1, VW);
-	crossed(T, T, D, w, VW, T * VW, first, VW, D * VW, gv, N, T * N, 1, lanes);
+	crossed(D, T, T, first, row, VW, second, row, VW, s, T * VW, VW, 1, VW);
+	crossed(T, T, D, w, VW, T * VW, first, VW, row, gv, N, T * N, 1, lanes);
 	for (int64_t t = 0; t < T; t++) {
-		float *row = s + t * T * VW;
+		float *scores = s + t * T * VW;
 		const float *weights = w + t * T * VW;
 		vec sum = {0};
 		for (int64_t u = 0; u < T; u++)
-			sum += *(const vec *)(weights + u * VW) * *(const vec *)(row + u * VW);
+			sum += *(const vec *)(weights + u * VW) * *(const vec *)(scores + u * VW);
 		for (int64_t u = 0; u < T; u++)
-			*(vec *)(row + u * VW) = *(const vec *)(weights + u * VW) * (*(const vec *)(row + u * VW) - sum);
+			*(vec *)(scores + u * VW) = *(const vec *)(weights + u * VW) * (*(const vec *)(scores + u * VW) - sum);
 	}
-	tokens(c->k + g * plane, D, T, N, n0, 0, T, first);
-	tokens(c->q + g * plane, D, T, N, n0, 0, T, second);
-	crossed(T, T, D, s, T * VW, VW, first, VW, D * VW, gq, N, T * N, p->scale, lanes);
-	crossed(T, T, D, s, VW, T * VW, second, VW, D * VW, gk, N, T * N, p->scale, lanes);
+	tokens(c->k + g * plane, D, T, N, n0, 0, T, row, first);
+	tokens(c->q + g * plane, D, T, N, n0, 0, T, row, second);
+	crossed(T, T, D, s, T * VW, VW, first, VW, row, gq, N, T * N, p->scale, lanes);
+	crossed(T, T, D, s, VW, T * VW, second, VW, row, gk, N, T * N, p->scale, lanes);
 	dk_give(first), dk_give(second), dk_give(s), dk_give(w);
 }
 

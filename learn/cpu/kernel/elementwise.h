@@ -78,6 +78,8 @@ static inline vec root(vec a) {
 	return a;
 }
 
+#include "gelu.h"
+
 // operand is where a block of an operand lies; step is 0 for one vector that holds for the whole block.
 typedef struct {
 	const float *at;
@@ -116,6 +118,8 @@ static void instruct(int64_t code, float *to, operand a, operand b, operand c, i
 	case DK_AND: EACH((mask)x & (mask)y);
 	case DK_OR: EACH((mask)x | (mask)y);
 	case DK_NOT: EACH(~(mask)x);
+	case DK_GELU: EACH(gelu(x));
+	case DK_GELU_SLOPE: EACH(gelu_slope(x, y));
 	case DK_WHERE:
 		for (int64_t k = 0; k < vectors; k++)
 			*(vec *)(to + k * VW) = choose_of(*(const mask *)(a.at + k * a.step), *(const vec *)(b.at + k * b.step), *(const vec *)(c.at + k * c.step));

@@ -19,6 +19,7 @@ typedef struct {
 enum {
 	DK_ADD, DK_SUB, DK_MUL, DK_DIV, DK_MAX, DK_MIN, DK_NEG, DK_ABS, DK_SQRT, DK_RECIPROCAL, DK_EXP, DK_SIGMOID, DK_TANH, DK_ERF,
 	DK_EQUAL, DK_LESS, DK_LESS_EQUAL, DK_GREATER, DK_GREATER_EQUAL, DK_AND, DK_OR, DK_NOT, DK_WHERE,
+	DK_GELU, DK_GELU_SLOPE, // of x; of x and what flows back
 };
 
 // Activations that a normalisation applies by itself. Package cpu numbers them in the same order.
