@@ -38,7 +38,7 @@ import "C"
 import "fmt"
 
 // Version is part of the device class in a stage's key.
-const Version = 6
+const Version = 7
 
 // Domain is the operators' domain in an ONNX graph.
 const Domain = "darkroom"
