@@ -40,11 +40,12 @@ func convolution(l *lowering, n *protos.NodeProto) error {
 	if c := x.dims()[0]; groups == c && w.dims()[0] == c && c > 1 {
 		backward = func(v *graph.Node) []*graph.Node { return move.depthwiseGradients(x.node, w.node, v, l.fusedNorm) }
 	} else if x.trained && move.even() {
-		if groups != 1 {
-			return fmt.Errorf("groups of several channels with a kernel of an even size cannot be trained through")
-		}
 		backward = func(v *graph.Node) []*graph.Node {
-			return []*graph.Node{move.imageGradient(x.node, w.node, v), vjp(y, v)[1]}
+			gx := move.imageGradient(x.node, w.node, v, groups)
+			if groups > 1 {
+				return []*graph.Node{gx, move.groupedGradient(x.node, v, groups)}
+			}
+			return []*graph.Node{gx, vjp(y, v)[1]}
 		}
 	}
 	if !has(n, 2) {
@@ -67,25 +68,45 @@ func (w window) even() bool {
 	return ((w.kernel[0]-1)*w.dilations[0])%2 == 1 || ((w.kernel[1]-1)*w.dilations[1])%2 == 1
 }
 
-// imageGradient is the convolution of the gradient v with the reversed kernel (O, I, kh, kw), its elements as far apart as the strides.
-func (w window) imageGradient(x, k, v *graph.Node) *graph.Node {
-	back := make([][2]int, 2)
-	for i := range back {
-		size, span := x.Shape().Dimensions[1+i], (w.kernel[i]-1)*w.dilations[i]
-		before := span - w.pads[i][0]
-		back[i] = [2]int{before, size + span - ((w.out(i, size)-1)*w.strides[i] + 1) - before}
+// imageGradient is the convolution of the gradient v with the reversed kernel (O, I, kh, kw), its elements as far apart as the strides. Of groups, whose
+// kernel is (O, I/groups, kh, kw), each is turned round by itself.
+func (w window) imageGradient(x, k, v *graph.Node, groups int) *graph.Node {
+	back, _ := w.paddings(x)
+	reversed := graph.Reverse(k, 2, 3)
+	if groups > 1 {
+		d := k.Shape().Dimensions
+		apart := graph.Reshape(reversed, groups, d[0]/groups, d[1], d[2], d[3])
+		turned := graph.Reshape(graph.TransposeAllAxes(apart, 0, 2, 1, 3, 4), groups*d[1], d[0]/groups, d[2], d[3]) // (I, O/groups, kh, kw)
+		return graph.ConvGeneral(v, turned, convolutionAxes, nil, back, w.strides, w.dilations, groups, 1)
 	}
 	axes := convolutionAxes
 	axes.KernelInputChannels, axes.KernelOutputChannels = axes.KernelOutputChannels, axes.KernelInputChannels
-	return graph.ConvGeneral(v, graph.Reverse(k, 2, 3), axes, nil, back, w.strides, w.dilations, 1, 1)
+	return graph.ConvGeneral(v, reversed, axes, nil, back, w.strides, w.dilations, 1, 1)
 }
 
-// depthwiseGradients are those of a convolution in which each channel meets a kernel of its own, as one operation each; GoMLX's rule makes one
-// for each channel. x is (C, H, W, N), the kernel k is (C, 1, kh, kw). Without groups of batches the kernel's gradient is a sum for each tap:
-// GoMLX's device in Go, which knows no batch normalisation either, gets those groups wrong.
-func (w window) depthwiseGradients(x, k, v *graph.Node, groups bool) []*graph.Node {
-	c := x.Shape().Dimensions[0]
-	back, along := make([][2]int, 2), make([][2]int, 2)
+// kernelGradientAxes are those of the convolution of images with the gradient of what they gave, whose result is the gradient of the kernel.
+var kernelGradientAxes = graph.ConvolveAxesConfig{
+	InputBatch: 0, InputChannels: 3, InputSpatial: []int{1, 2},
+	KernelInputChannels: 3, KernelOutputChannels: 0, KernelSpatial: []int{1, 2},
+	OutputBatch: 1, OutputChannels: 0, OutputSpatial: []int{2, 3},
+}
+
+// groupedGradient is the gradient (O, I/groups, kh, kw) of a kernel in groups, one after the other.
+func (w window) groupedGradient(x, v *graph.Node, groups int) *graph.Node {
+	_, along := w.paddings(x)
+	in, out := x.Shape().Dimensions[0]/groups, v.Shape().Dimensions[0]/groups
+	var parts []*graph.Node
+	for g := range groups {
+		of := graph.Slice(x, graph.AxisRange(g*in, (g+1)*in))
+		by := graph.Slice(v, graph.AxisRange(g*out, (g+1)*out))
+		parts = append(parts, graph.ConvGeneral(of, by, kernelGradientAxes, w.dilations, along, nil, w.strides, 1, 1))
+	}
+	return graph.Concatenate(parts, 0)
+}
+
+// paddings are those of the convolutions that give the gradient of the image and that of the kernel.
+func (w window) paddings(x *graph.Node) (back, along [][2]int) {
+	back, along = make([][2]int, 2), make([][2]int, 2)
 	for i := range 2 {
 		size, span := x.Shape().Dimensions[1+i], (w.kernel[i]-1)*w.dilations[i]
 		last := (w.out(i, size) - 1) * w.strides[i] // where the last window begins, in the padded image
@@ -93,16 +114,21 @@ func (w window) depthwiseGradients(x, k, v *graph.Node, groups bool) []*graph.No
 		back[i] = [2]int{before, size + span - (last + 1) - before}
 		along[i] = [2]int{w.pads[i][0], span + last + 1 - size - w.pads[i][0]} // the kernel has exactly as many places as it should
 	}
+	return back, along
+}
+
+// depthwiseGradients are those of a convolution in which each channel meets a kernel of its own, as one operation each; GoMLX's rule makes one
+// for each channel. x is (C, H, W, N), the kernel k is (C, 1, kh, kw). Without groups of batches the kernel's gradient is a sum for each tap:
+// GoMLX's device in Go, which knows no batch normalisation either, gets those groups wrong.
+func (w window) depthwiseGradients(x, k, v *graph.Node, groups bool) []*graph.Node {
+	c := x.Shape().Dimensions[0]
+	back, along := w.paddings(x)
 	gx := graph.ConvGeneral(v, graph.Reverse(k, 2, 3), convolutionAxes, nil, back, w.strides, w.dilations, c, 1)
 	if !groups {
 		return []*graph.Node{gx, w.depthwiseByTaps(x, k, v)}
 	}
 	// The images' channels are batches here, each of which meets the gradient of its own channel.
-	gk := graph.ConvGeneral(x, v, graph.ConvolveAxesConfig{
-		InputBatch: 0, InputChannels: 3, InputSpatial: []int{1, 2},
-		KernelInputChannels: 3, KernelOutputChannels: 0, KernelSpatial: []int{1, 2},
-		OutputBatch: 1, OutputChannels: 0, OutputSpatial: []int{2, 3},
-	}, w.dilations, along, nil, w.strides, 1, c)
+	gk := graph.ConvGeneral(x, v, kernelGradientAxes, w.dilations, along, nil, w.strides, 1, c)
 	return []*graph.Node{gx, gk}
 }
 

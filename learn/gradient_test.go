@@ -147,12 +147,14 @@ func TestGradientsAreFiniteDifferences(t *testing.T) {
 	}
 }
 
-// A kernel without a middle, at both strides, with and without padding, and one with gaps.
+// A kernel without a middle, at both strides, with and without padding, one with gaps, and in groups of several channels.
 func TestGradientsOfEvenKernels(t *testing.T) {
-	for _, c := range []struct{ size, kernel, stride, pad, dilation int }{{4, 2, 2, 0, 1}, {5, 2, 1, 0, 1}, {6, 4, 2, 1, 1}, {7, 4, 1, 2, 1}, {6, 2, 1, 0, 3}} {
+	for _, c := range []struct{ size, kernel, stride, pad, dilation, channels, groups int }{{4, 2, 2, 0, 1, 3, 1}, {5, 2, 1, 0, 1, 3, 1}, {6, 4, 2, 1, 1, 3, 1}, {7, 4, 1, 2, 1, 3, 1}, {6, 2, 1, 0, 3, 3, 1},
+		{5, 2, 2, 1, 1, 6, 2}, {6, 4, 1, 1, 1, 4, 2}} {
 		b := onnx.NewBuilder("even", 2, c.size, c.size)
-		x := b.Node("Conv", "first", []string{onnx.InputName, b.Tensor("w1", []int{3, 2, 1, 1}, noise(6, 2, 0.7))})
-		x = b.Node("Conv", "even", []string{x, b.Tensor("w2", []int{4, 3, c.kernel, c.kernel}, noise(12*c.kernel*c.kernel, 1, 0.7))},
+		x := b.Node("Conv", "first", []string{onnx.InputName, b.Tensor("w1", []int{c.channels, 2, 1, 1}, noise(2*c.channels, 2, 0.7))})
+		each := c.channels / c.groups
+		x = b.Node("Conv", "even", []string{x, b.Tensor("w2", []int{4, each, c.kernel, c.kernel}, noise(4*each*c.kernel*c.kernel, 1, 0.7))}, onnx.IntOf("group", c.groups),
 			onnx.IntsOf("strides", c.stride, c.stride), onnx.IntsOf("pads", c.pad, c.pad, c.pad, c.pad), onnx.IntsOf("dilations", c.dilation, c.dilation))
 		x = b.Node("Flatten", "flat", []string{b.Node("GlobalAveragePool", "pool", []string{b.Node("Sigmoid", "curve", []string{x})})})
 		b.Node("MatMul", onnx.OutputName, []string{x, b.Tensor("w3", []int{4, 3}, noise(12, 3, 0.7))})

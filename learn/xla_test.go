@@ -136,3 +136,74 @@ func steps(t *testing.T, backend compute.Backend, model *onnx.Model) []float64 {
 	}
 	return list
 }
+
+// grouped is a network of convolutions with groups of every kind, for images of 3 channels and 13×11 pixels and 3 classes: of single channels with each stride,
+// dilation and uneven padding, of single channels with two results each, and of several channels.
+func grouped(t *testing.T) *onnx.Model {
+	t.Helper()
+	b := onnx.NewBuilder("grouped", 3, 13, 11)
+	x, channels := onnx.InputName, 3
+	conv := func(name string, out, group, kernel, stride, dilation int, pads ...int) {
+		w := b.Tensor(name+".w", []int{out, channels / group, kernel, kernel}, noise(out*channels/group*kernel*kernel, float64(len(name)), 0.6))
+		y := b.Node("Conv", name, []string{x, w, b.Tensor(name+".b", []int{out}, noise(out, 3, 0.2))}, onnx.IntOf("group", group), onnx.IntsOf("pads", pads...),
+			onnx.IntsOf("strides", stride, stride), onnx.IntsOf("dilations", dilation, dilation))
+		x, channels = b.Node("HardSwish", name+".active", []string{y}), out
+	}
+	conv("stem", 8, 1, 3, 1, 1, 1, 1, 1, 1)
+	conv("single", 8, 8, 3, 1, 1, 1, 1, 1, 1)
+	conv("dilated", 8, 8, 3, 1, 2, 2, 2, 2, 2)
+	conv("doubled", 16, 8, 3, 1, 1, 0, 1, 2, 0)
+	conv("wide", 16, 16, 7, 1, 1, 3, 3, 3, 3)
+	conv("strided", 16, 16, 5, 2, 1, 2, 2, 2, 2)
+	conv("pairs", 12, 4, 3, 1, 1, 1, 1, 1, 1)
+	conv("halves", 6, 2, 1, 1, 1, 0, 0, 0, 0)
+	conv("steps", 6, 3, 2, 2, 1, 0, 0, 1, 1)
+	x = b.Node("Flatten", "flat", []string{b.Node("GlobalAveragePool", "pool", []string{x})})
+	b.Node("Gemm", onnx.OutputName, []string{x, b.Tensor("fc.w", []int{3, channels}, noise(3*channels, 5, 0.7)), b.Tensor("fc.b", []int{3}, noise(3, 7, 0.1))}, onnx.IntOf("transB", 1))
+	m, err := b.Model(3, onnx.Meta{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// Convolutions with groups, alone and in a network with normalisations and gates, have the gradients on XLA that they have on the processor's own device.
+func TestXLAGradientsOfGroupedConvolutions(t *testing.T) {
+	needLibrary(t)
+	device := xlaDevice(t)
+	own, err := cpu.New(cpu.Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Finalize()
+	for name, m := range map[string]*onnx.Model{"every kind of groups": grouped(t), "mobilenet": exports(t)["mobilenet_v3_dynamo18"]} {
+		t.Run(name, func(t *testing.T) {
+			want, got := gradientsOn(t, own, m), gradientsOn(t, device, m)
+			for _, p := range sortedKeys(want) {
+				largest, off := 0.0, 0.0
+				for i, w := range want[p] {
+					largest, off = math.Max(largest, math.Abs(float64(w))), math.Max(off, math.Abs(float64(got[p][i]-w)))
+				}
+				if off > 1e-4*largest+1e-6 {
+					t.Errorf("%s: %g off, the largest gradient is %g", p, off, largest)
+				}
+			}
+		})
+	}
+}
+
+// gradientsOn returns the gradients of the loss on made-up images by parameter.
+func gradientsOn(t *testing.T, backend compute.Backend, model *onnx.Model) map[string][]float32 {
+	t.Helper()
+	in := model.Input()
+	m, err := NewMachine(MachineOptions{Backend: backend, Model: model, Channels: in.Channels, Height: in.Height, Width: in.Width, Batch: 4, Objective: CrossEntropy{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	g, _, err := m.Gradients(madeUp(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
