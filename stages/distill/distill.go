@@ -24,7 +24,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:     "distill",
-	Version:  4,
+	Version:  5,
 	Computes: true,
 	Seeded:   true,
 	Doc: "Trains a student on what a teacher answers: its shares of all classes say more than a label does. The teacher is any ONNX model that classifies, of this or another " +

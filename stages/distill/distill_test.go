@@ -35,7 +35,10 @@ func needLibrary(t testing.TB) {
 // writeImages makes noise in which one channel, that of the image's class, is brighter; a label is wrong for a share of the images.
 func writeImages(t *testing.T, path string, info dataset.Info, n int, seed uint64, wrong float64) stages.Input {
 	t.Helper()
-	info.Height, info.Width, info.Channels = 16, 16, 3
+	info.Channels = 3
+	if info.Height == 0 {
+		info.Height, info.Width = 16, 16
+	}
 	w, err := dataset.Create(path, info)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +46,7 @@ func writeImages(t *testing.T, path string, info dataset.Info, n int, seed uint6
 	for i := range n {
 		s := dataset.NewStream(seed, "image", uint64(i))
 		class := i % 3
-		image := make([]byte, 768)
+		image := make([]byte, info.ImageSize())
 		for k := range image {
 			image[k] = byte(s.In(0, 200))
 			if k%3 == class {
@@ -70,7 +73,13 @@ func writeImages(t *testing.T, path string, info dataset.Info, n int, seed uint6
 // writeTeacher makes a model that knows: the logit of a class is the mean of its channel. order says which channel is whose.
 func writeTeacher(t *testing.T, path string, classes []string, order ...int) stages.Input {
 	t.Helper()
-	b := onnx.NewBuilder("teacher", 3, 16, 16)
+	return writeTeacherFor(t, 16, path, classes, order...)
+}
+
+// writeTeacherFor is writeTeacher for images of side×side.
+func writeTeacherFor(t *testing.T, side int, path string, classes []string, order ...int) stages.Input {
+	t.Helper()
+	b := onnx.NewBuilder("teacher", 3, side, side)
 	x := b.Node("Flatten", "flatten", []string{b.Node("GlobalAveragePool", "pool", []string{onnx.InputName})})
 	weights := make([]float32, 3*len(order))
 	for c, channel := range order {
@@ -102,6 +111,32 @@ func args(method string, values, of map[string]any) stages.Args {
 		a.Blocks = []stages.BlockArgs{{Type: "method", Label: method, Args: stages.Args{Values: of}}}
 	}
 	return a
+}
+
+// Teacher and student see the images as the augmentation leaves them, whose size is another than that of the stored ones.
+func TestAugmentationThatChangesTheSize(t *testing.T) {
+	dir := t.TempDir()
+	policy, err := dataset.NewPolicy([]dataset.Operation{{Name: "random_crop", Args: map[string]any{"height": 8.0, "width": 8.0}}}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := map[string][]stages.Input{"data": {writeImages(t, filepath.Join(dir, "data"), dataset.Info{Classes: colours, Policy: policy}, 48, 1, 0)},
+		"validation": {writeImages(t, filepath.Join(dir, "validation"), dataset.Info{Classes: colours, Height: 8, Width: 8}, 24, 2, 0)},
+		"teacher":    {writeTeacherFor(t, 8, filepath.Join(dir, "teacher"), colours, 0, 1, 2)}}
+	said, err := run(t, dir, args("", map[string]any{"epochs": 4.0}, nil), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := said.values["accuracy"].(float64); a < 0.7 {
+		t.Errorf("accuracy %g", a)
+	}
+	m, err := onnx.Load(filepath.Join(dir, "out", "model"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Input(); got.Height != 8 || got.Width != 8 {
+		t.Errorf("the student takes images of %d×%d", got.Width, got.Height)
+	}
 }
 
 func TestConformance(t *testing.T) {

@@ -77,7 +77,7 @@ func bestEpoch(r *learn.Result) int {
 func (w *work) page(c learn.Config, r *result) *report.Page {
 	info, best := w.images, score(r.student)
 	p := report.New("Distillation into " + w.modelName())
-	p.Subtitle(fmt.Sprintf("%s images of %d×%d, %d classes, %d epochs", report.Count(w.data.Len()), info.Width, info.Height, len(w.classes), len(r.student.Epochs)))
+	p.Subtitle(fmt.Sprintf("%s images of %d×%d, %d classes, %s", report.Count(w.data.Len()), info.Width, info.Height, len(w.classes), recipe.Epochs(len(r.student.Epochs))))
 	var facts []report.Fact
 	if w.accuracy(best) != nil {
 		on := "of the training images, while the weights moved"
@@ -111,9 +111,7 @@ func (w *work) page(c learn.Config, r *result) *report.Page {
 		}
 	}
 	p.Section("Arguments")
-	method := recipe.ChosenRow(w.job.Args, "method", w.method)
-	method[1] = strings.Replace(method[1], "layers map[], ", "", 1) // none were named; those that were chosen stand above
-	rows := append([][]string{{"model", w.modelName()}, method}, w.Rows(w.job.Args)...)
+	rows := append([][]string{{"model", w.modelName()}, recipe.ChosenRow(w.job.Args, "method", w.method)}, w.Rows(w.job.Args)...)
 	p.Table(report.Table{Title: "How it was trained", Columns: []report.Column{{Name: "Argument"}, {Name: "Value"}}, Rows: rows})
 	return p
 }

@@ -25,7 +25,7 @@ import (
 // Kind is the catalog's entry.
 var Kind = &stages.Kind{
 	Name:     "pretrain",
-	Version:  3,
+	Version:  4,
 	Computes: true,
 	Seeded:   true,
 	Doc: "Trains a backbone on images without labels: two augmented views of each image are to be recognised as one. `simclr` tells them from the other images of the batch " +

@@ -43,7 +43,7 @@ func (w *work) page(c *learn.Config, r *result) (*report.Page, error) {
 	info := w.data.Info()
 	epochs := r.training.Epochs
 	p := report.New("Pre-training")
-	p.Subtitle(fmt.Sprintf("%s on %s images of %d×%d, %d epochs of batches of %d", w.method, report.Count(w.data.Len()), info.Width, info.Height, c.Epochs, w.Batch))
+	p.Subtitle(fmt.Sprintf("%s on %s images of %d×%d, %s of batches of %d", w.method, report.Count(w.data.Len()), info.Width, info.Height, recipe.Epochs(c.Epochs), w.Batch))
 	facts := []report.Fact{{Name: "Loss", Value: report.Number(epochs[len(epochs)-1].TrainLoss, 4), Note: "of the last epoch"}}
 	if r.after != nil {
 		facts = append(facts,

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/darkroom-dev/darkroom/learn"
+	"github.com/darkroom-dev/darkroom/report"
 	"github.com/darkroom-dev/darkroom/stages"
 )
 
@@ -36,6 +37,14 @@ func (r *Recipe) Rows(args stages.Args) [][]string {
 	return rows
 }
 
+// Epochs counts epochs in words.
+func Epochs(n int) string {
+	if n == 1 {
+		return "1 epoch"
+	}
+	return report.Count(n) + " epochs"
+}
+
 // block returns what the user wrote in a block.
 func block(args stages.Args, name string) stages.Args {
 	for _, b := range args.Blocks {
@@ -63,6 +72,10 @@ func argumentTexts(d stages.Declarer, written stages.Args) []string {
 		case nil:
 			continue
 		case []any:
+			if len(list) == 0 {
+				continue
+			}
+		case map[string]any:
 			if len(list) == 0 {
 				continue
 			}

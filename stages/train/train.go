@@ -24,9 +24,9 @@ import (
 // Kind is the train kind.
 var Kind = &stages.Kind{
 	Name:    "train",
-	Version: 6,
+	Version: 7,
 	Doc: "Trains a model on a dataset. The images are shuffled anew in every epoch, and an augmentation policy of the dataset is applied anew to each image; the images of a last batch " +
-		"that is not full are left out of that epoch. After each epoch the model is scored on `validation`, without augmentation; `model` is the one with the best accuracy, the earlier of equal ones, " +
+		"that is not full are left out of that epoch. Where the policy changes the size of the images, the model takes the size that it leaves, and `validation` must have it: an augment stage with center_crop or resize and materialise = 1 brings images to it. After each epoch the model is scored on `validation`, without augmentation; `model` is the one with the best accuracy, the earlier of equal ones, " +
 		"and without `validation` the last.\n\n" +
 		"A model that is given, even one that was exported elsewhere, is trained on from its weights; `freeze`, `rates` and `head` say how. Mixed images and images of several classes bring soft targets, which every loss takes.\n\n" +
 		"The normalisation of the pixels is measured on the training images and becomes a part of the model. A training that is stopped, even by a kill, goes on from its last checkpoint and ends in the " +
@@ -63,7 +63,7 @@ type train struct {
 
 func (t *train) Declare(s *stages.Schema) {
 	s.In("data", artifact.Dataset, "Labelled images to train on.")
-	s.In("validation", artifact.Dataset, "Labelled images to choose the best epoch by. They must not be those of `data`.").OrNone()
+	s.In("validation", artifact.Dataset, "Labelled images to choose the best epoch by, of the size that the model takes. They must not be those of `data`.").OrNone()
 	s.In("init", artifact.Model, "A model whose weights are the start wherever name and dimensions agree, such as one that was pretrained. The others start fresh; log and report list what matched and what did not.").OrNone()
 	s.Source("weights", "Pre-trained weights from elsewhere, a safetensors or ONNX file, that are the start wherever name and dimensions agree: a state dictionary of torchvision or timm fits the zoo's architectures. The others start fresh; log and report list what matched and what did not.").OrNone()
 	s.String(&t.model, "model", "", "An architecture of the zoo, with fresh weights, or a model to go on with.").Required().OneOf(zoo.Names()...).OrInput(artifact.Model)
