@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/gomlx/compute"
-	"github.com/gomlx/compute-onnx/support/protos"
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapeinference"
 	"github.com/gomlx/compute/shapes"
@@ -100,26 +99,14 @@ func (f *Function) columnNormGradient(x, scale, mean, variance, v *value, epsilo
 
 // layerNorms finds normalisations of columns that a scale and a shift of the rows follow.
 type layerNorms struct {
-	nodes     []*node
-	consumers map[*value][]*node // through reshapes
-	results   []*value
-	gone      map[*node]bool
+	*readers
+	gone map[*node]bool
 }
 
 // joinLayerNorms joins normalisations of columns with the scale and shift of the rows that follow, and their gradients with the sums that are the
 // gradients of scale and shift. The nodes are in topological order.
 func joinLayerNorms(nodes []*node, results []*value) []*node {
-	j := &layerNorms{nodes: nodes, consumers: map[*value][]*node{}, results: results, gone: map[*node]bool{}}
-	for _, n := range nodes {
-		if n.operator == "Reshape" {
-			continue
-		}
-		for _, in := range n.inputs {
-			if in != nil {
-				j.consumers[base(in)] = append(j.consumers[base(in)], n)
-			}
-		}
-	}
+	j := &layerNorms{readersOf(nodes, results), map[*node]bool{}}
 	for _, n := range nodes {
 		if n.operator == "ColumnNorm" && n.domain == kernel.Domain {
 			j.join(n)
@@ -129,47 +116,6 @@ func joinLayerNorms(nodes []*node, results []*value) []*node {
 		return nodes
 	}
 	return inOrder(slices.DeleteFunc(nodes, func(n *node) bool { return j.gone[n] }), results)
-}
-
-// inOrder returns the nodes and what else they need, each behind all that it needs and else in the given order. What no result needs is left out.
-func inOrder(nodes []*node, results []*value) []*node {
-	wanted, done := needed(results), map[*node]bool{}
-	var list []*node
-	var place func(n *node)
-	place = func(n *node) {
-		if done[n] || !wanted[n] {
-			return
-		}
-		done[n] = true
-		for _, in := range n.inputs {
-			if in != nil && in.node != nil {
-				place(in.node)
-			}
-		}
-		list = append(list, n)
-	}
-	for _, n := range nodes {
-		place(n)
-	}
-	return list
-}
-
-// base is what v is a reshape of.
-func base(v *value) *value {
-	for v.node != nil && v.node.operator == "Reshape" {
-		v = v.node.inputs[0]
-	}
-	return v
-}
-
-// ofRows returns the vector with a number for each row that v repeats along all other axes.
-func ofRows(v *value, rows int) (*value, bool) {
-	v = source(v)
-	if v.shape.Size() != rows || v.shape.Rank() == 0 || v.shape.Dimensions[0] != rows {
-		return nil, false
-	}
-	b := base(v)
-	return b, b.shape.Rank() == 1
 }
 
 // rowFactor returns what Mul or Add combines x, or a reshape of it, with when that is a number for each row.
@@ -183,27 +129,6 @@ func rowFactor(n *node, operator string, x *value, rows int) (*value, bool) {
 		}
 	}
 	return nil, false
-}
-
-// only returns the one node that reads v, when there is just one and v is no result.
-func (j *layerNorms) only(v *value) *node {
-	if list := j.consumers[base(v)]; len(list) == 1 && !j.isResult(v) {
-		return list[0]
-	}
-	return nil
-}
-
-func (j *layerNorms) isResult(v *value) bool {
-	return slices.ContainsFunc(j.results, func(r *value) bool { return base(r) == base(v) })
-}
-
-// rowSum reports whether n sums a value with so many rows along all axes but the first.
-func rowSum(n *node, rows int) bool {
-	if n.operator != "ReduceSum" || n.outputs[0].shape.Size() != rows {
-		return false
-	}
-	d := n.inputs[0].shape.Dimensions
-	return len(d) > 1 && d[0] == rows && n.outputs[0].shape.Dimensions[0] == rows
 }
 
 // join does one normalisation: y = x̂·scale + shift and, where there is a gradient, gx, Σv·x̂ and Σv.
@@ -294,23 +219,10 @@ func (j *layerNorms) joinGradient(n *node, scale *value, product, sum *node) boo
 func (j *layerNorms) joinAddition(n *node) {
 	gx := n.outputs[0]
 	plus := j.only(gx)
-	if plus == nil || plus.operator != "Add" || plus.domain != "" {
-		return
+	if other, ok := added(plus, gx); ok {
+		n.operator, n.inputs = "AddedLayerNormGradient", append(n.inputs, other)
+		sum := &value{function: gx.function, node: n, name: gx.name + "_added", shape: gx.shape}
+		n.outputs = append([]*value{sum}, n.outputs[1:]...)
+		asReshape(plus, sum)
 	}
-	for i, in := range plus.inputs {
-		other := plus.inputs[1-i]
-		if base(in) == gx && other.shape.Size() == gx.shape.Size() && base(other) != gx {
-			n.operator, n.inputs = "AddedLayerNormGradient", append(n.inputs, base(other))
-			sum := &value{function: gx.function, node: n, name: gx.name + "_added", shape: gx.shape}
-			n.outputs = append([]*value{sum}, n.outputs[1:]...)
-			asReshape(plus, sum)
-			return
-		}
-	}
-}
-
-// asReshape makes n, an operator with one output, a reshape of v.
-func asReshape(n *node, v *value) {
-	shape := v.function.integers(n.outputs[0].shape.Dimensions...)
-	*n = node{operator: "Reshape", inputs: []*value{v, shape}, attributes: []*protos.AttributeProto{intAttribute("allowzero", 1)}, outputs: n.outputs}
 }

@@ -72,7 +72,7 @@ func (f *Function) combine() {
 	f.joinGelus()
 	f.joinProducts()
 	f.joinNormed()
-	f.nodes = fuse(joinLayerNorms(f.neededNodes(), f.results), f.results)
+	f.nodes = fuse(joinDense(joinLayerNorms(f.neededNodes(), f.results), f.results), f.results)
 }
 
 // neededNodes returns the nodes that the results depend on, in order.

@@ -152,7 +152,7 @@ func TestLowerClasses(t *testing.T) {
 		if class == kernel.ISA() {
 			break
 		}
-		cmd := exec.Command(os.Args[0], "-test.run=^(TestConvolutionCHWN|TestBatchNorm|TestKernelsDoNotDependOnThreads|TestFusion|TestCurves|TestChannelwise|TestProducts|TestActivatedNorm|TestNormedChannels|TestPositionSums|TestColumnNorm|TestLayerNorm|TestAttention|TestRecomputation)$")
+		cmd := exec.Command(os.Args[0], "-test.run=^(TestConvolutionCHWN|TestBatchNorm|TestKernelsDoNotDependOnThreads|TestFusion|TestCurves|TestChannelwise|TestProducts|TestActivatedNorm|TestNormedChannels|TestPositionSums|TestColumnNorm|TestLayerNorm|TestAttention|TestRecomputation|TestGelu|TestDenseLayer)$")
 		cmd.Env = append(os.Environ(), "DARKROOM_KERNELS="+class)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", class, err, out)

@@ -41,6 +41,55 @@ func TestProducts(t *testing.T) {
 	}
 }
 
+// denseOf builds a dense layer of features that lie outermost, (D, T, N), with a bias and a way around it, and the gradients of matrix and bias. Where they
+// are not to be joined, what lies between is seen from outside.
+func denseOf(joined bool, columns bool) func(f compute.Function, p []compute.Value) ([]compute.Value, error) {
+	return func(plain compute.Function, p []compute.Value) ([]compute.Value, error) {
+		f := &testFunction{Function: plain}
+		var d [2][]int
+		for i := range d {
+			shape, err := plain.Builder().OpShape(p[i])
+			if err != nil {
+				return nil, err
+			}
+			d[i] = shape.Dimensions
+		}
+		in, out := d[0], []int{d[1][1], d[0][1], d[0][2]} // x (D, T, N), w (D, O)
+		flat := f.must(f.Reshape(p[0], in[0], in[1]*in[2]))
+		product := f.must(f.DotGeneral(p[1], []int{0}, nil, flat, []int{0}, nil, compute.DotGeneralConfig{}))
+		biased := f.must(f.Add(f.must(f.Reshape(product, out...)), f.wide(p[2], out)))
+		y := f.must(f.Add(p[3], biased))
+		v := f.must(f.Mul(y, p[3])) // what flows back
+		gw := f.must(f.DotGeneral(flat, []int{1}, nil, f.must(f.Reshape(v, out[0], out[1]*out[2])), []int{1}, nil, compute.DotGeneralConfig{}))
+		axes := []int{1, 2}
+		if columns { // not the gradient of the bias, though of its shape
+			axes = []int{0, 1}
+		}
+		results := []compute.Value{y, gw, f.must(f.ReduceSum(v, axes...))}
+		if !joined {
+			results = append(results, product, biased)
+		}
+		return results, f.err
+	}
+}
+
+// TestDenseLayer compares a dense layer that is one operator, and its gradients, with their parts, and looks that it is so.
+func TestDenseLayer(t *testing.T) {
+	b, plain := newBackend(t, 2), plainBackend(t)
+	for _, c := range []struct{ in, tokens, images, out int }{{96, 13, 16, 40}, {70, 65, 32, 32}, {33, 7, 49, 50}, {9, 400, 8, 21}} {
+		dimensions := [][]int{{c.in, c.tokens, c.images}, {c.in, c.out}, {c.out}, {c.out, c.tokens, c.images}}
+		for _, columns := range []bool{false, true} {
+			want := execute(t, plain, dimensions, denseOf(true, columns))
+			compare(t, execute(t, b, dimensions, denseOf(true, columns)), want, 3e-5)
+			compare(t, execute(t, b, dimensions, denseOf(false, columns))[:3], want, 3e-5)
+			counts := operatorsOf(t, b, dimensions, denseOf(true, columns))
+			if counts["AddedProduct"] != 1 || (counts["SummedProduct"] == 1) == columns || (counts["ReduceSum"] == 1) != columns || counts["Add"] > 0 {
+				t.Errorf("%+v: a dense layer is %v", c, counts)
+			}
+		}
+	}
+}
+
 // operatorsOf counts the operators of a computation once what can be joined is.
 func operatorsOf(t *testing.T, b compute.Backend, dimensions [][]int, build func(f compute.Function, p []compute.Value) ([]compute.Value, error)) map[string]int {
 	t.Helper()

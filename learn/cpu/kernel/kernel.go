@@ -5,7 +5,8 @@
 //   - Convolution: images (I, H, W, N) with a kernel of any layout, also read backwards and with a dilated input (the gradient of a
 //     strided convolution), to (O, Ho, Wo, N); KernelGradient: what a kernel contributed, from the images and the gradient (O, Ho, Wo, N)
 //     of the output.
-//   - Product, SummedProduct: a product of two matrices, each either way round, and the sums of the second one's columns with it.
+//   - Product, BiasedProduct, AddedProduct, SummedProduct: a product of two matrices, each either way round, with what is added to it, or the sums
+//     of the second one's columns.
 //   - ColumnNorm, LayerNorm, LayerNormGradient, …: a normalisation of each column of features that lie outermost, with scale and shift, and all
 //     of its gradients, with what flows around it.
 //   - Attention, AttentionGradient: attention over (heads, features, tokens, images), read and written where a dense layer has it.
@@ -38,7 +39,7 @@ import "C"
 import "fmt"
 
 // Version is part of the device class in a stage's key.
-const Version = 7
+const Version = 8
 
 // Domain is the operators' domain in an ONNX graph.
 const Domain = "darkroom"

@@ -107,8 +107,8 @@ typedef struct {
 	int (*attention)(const dk_threads *, const dk_attention *, const float *q, const float *k, const float *v, float *y, float *weights);
 	int (*attention_gradient)(const dk_threads *, const dk_attention *, const float *q, const float *k, const float *v, const float *weights, const float *g,
 	                          float *gradients);
-	// sums, where it is not NULL, are those of b's columns (P).
-	int (*product)(const dk_threads *, const dk_product *, const float *a, const float *b, float *y, float *sums);
+	// To y are added a number for each row, bias (M), and more (M, P), and sums are those of b's columns (P): each where it is not NULL.
+	int (*product)(const dk_threads *, const dk_product *, const float *a, const float *b, const float *bias, const float *more, float *y, float *sums);
 } dk_kernels;
 
 extern const dk_kernels dk_kernels_avx512, dk_kernels_avx2, dk_kernels_baseline;

@@ -211,24 +211,27 @@ static OrtStatus *max_pool_gradient(const OrtApi *api, const int64_t *ints, void
 	return NULL;
 }
 
-// ints: a product. With a second output it has the sums of b's columns.
-static OrtStatus *product(const OrtApi *api, const int64_t *ints, void *context, int summed) {
+// ints: a product. Inputs are its factors and, with more than two, what is added to each row, and to all; with a second output it has the sums of
+// the second factor's columns.
+static OrtStatus *product(const OrtApi *api, const int64_t *ints, void *context, size_t inputs, size_t outputs) {
 	dk_threads t = {run, api, context};
 	dk_product p;
 	memcpy(&p, ints, sizeof p);
-	const float *a, *b;
+	const float *in[4] = {NULL};
 	float *y, *sums = NULL;
 	int64_t dims[] = {p.M, p.P};
-	TRY(input(api, context, 0, &a));
-	TRY(input(api, context, 1, &b));
+	for (size_t i = 0; i < inputs; i++)
+		TRY(input(api, context, i, &in[i]));
 	TRY(output(api, context, 0, dims, 2, &y));
-	if (summed)
+	if (outputs > 1)
 		TRY(output(api, context, 1, dims + 1, 1, &sums));
-	return dk_select()->product(&t, &p, a, b, y, sums) ? fail(api, "out of memory in a product") : NULL;
+	return dk_select()->product(&t, &p, in[0], in[1], in[2], in[3], y, sums) ? fail(api, "out of memory in a product") : NULL;
 }
 
-static OrtStatus *plain_product(const OrtApi *api, const int64_t *ints, void *context) { return product(api, ints, context, 0); }
-static OrtStatus *summed_product(const OrtApi *api, const int64_t *ints, void *context) { return product(api, ints, context, 1); }
+static OrtStatus *plain_product(const OrtApi *api, const int64_t *ints, void *context) { return product(api, ints, context, 2, 1); }
+static OrtStatus *biased_product(const OrtApi *api, const int64_t *ints, void *context) { return product(api, ints, context, 3, 1); }
+static OrtStatus *added_product(const OrtApi *api, const int64_t *ints, void *context) { return product(api, ints, context, 4, 1); }
+static OrtStatus *summed_product(const OrtApi *api, const int64_t *ints, void *context) { return product(api, ints, context, 2, 2); }
 
 static double epsilon_of(int64_t bits) {
 	double e;
@@ -492,6 +495,8 @@ static const operator operators[] = {
 	OPERATOR("Attention", 3, 2, DK_ATTENTION_INTS, 0, attention),
 	OPERATOR("AttentionGradient", 5, 1, DK_ATTENTION_INTS, 0, attention_gradient),
 	OPERATOR("Product", 2, 1, DK_PRODUCT_INTS, 0, plain_product),
+	OPERATOR("BiasedProduct", 3, 1, DK_PRODUCT_INTS, 0, biased_product),
+	OPERATOR("AddedProduct", 4, 1, DK_PRODUCT_INTS, 0, added_product),
 	OPERATOR("SummedProduct", 2, 2, DK_PRODUCT_INTS, 0, summed_product),
 	OPERATOR("Elementwise", 1, 1, 0, 1, elementwise),
 };

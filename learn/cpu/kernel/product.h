@@ -13,7 +13,7 @@
 
 typedef struct {
 	const dk_product *p;
-	const float *a, *b;
+	const float *a, *b, *bias, *more;
 	float *packed_a; // (ranges, panels of PR rows, range, PR)
 	float *parts;    // (parts, M, P), or y
 	float *y, *sums;
@@ -23,8 +23,10 @@ typedef struct {
 	int failed;
 } product;
 
-// product_tile adds up K products for each of PR×nv vectors, a (K, PR), b (K, PC).
-static inline __attribute__((always_inline)) void product_tile(int64_t K, const float *a, const float *b, int nv, float *c, int64_t stride, int add, int64_t rows, int64_t columns) {
+// product_tile adds up K products for each of PR×nv vectors, a (K, PR), b (K, PC), a number for each row where bias is not NULL, and what there is at `more`, laid
+// out as c, where that is not NULL.
+static inline __attribute__((always_inline)) void product_tile(int64_t K, const float *a, const float *b, int nv, float *c, int64_t stride, const float *bias, const float *more,
+                                                               int64_t rows, int64_t columns) {
 	vec s[PR][PV];
 	for (int r = 0; r < PR; r++)
 		for (int v = 0; v < nv; v++)
@@ -42,10 +44,11 @@ static inline __attribute__((always_inline)) void product_tile(int64_t K, const 
 	if (rows == PR && columns == nv * VW) {
 		for (int r = 0; r < PR; r++)
 			for (int v = 0; v < nv; v++) {
-				vec *to = (vec *)(c + r * stride + v * VW);
-				if (add)
-					s[r][v] += *to;
-				*to = s[r][v];
+				if (bias)
+					s[r][v] += bias[r];
+				if (more)
+					s[r][v] += *(const vec *)(more + r * stride + v * VW);
+				*(vec *)(c + r * stride + v * VW) = s[r][v];
 			}
 		return;
 	}
@@ -53,8 +56,10 @@ static inline __attribute__((always_inline)) void product_tile(int64_t K, const 
 		float row[PC];
 		for (int v = 0; v < nv; v++)
 			*(vec *)(row + v * VW) = s[r][v];
-		for (int64_t k = 0; k < columns; k++)
-			c[r * stride + k] = add ? c[r * stride + k] + row[k] : row[k];
+		for (int64_t k = 0; k < columns; k++) {
+			float sum = bias ? row[k] + bias[r] : row[k];
+			c[r * stride + k] = more ? sum + more[r * stride + k] : sum;
+		}
 	}
 }
 
@@ -63,8 +68,10 @@ static inline __attribute__((always_inline)) void product_tile(int64_t K, const 
 static inline __attribute__((always_inline)) void turned(const float *from, int64_t stride, int64_t rows, int64_t n, int half, float *to, float *other, int64_t step) {
 	vec v[VW];
 	if (rows == VW && n == VW)
-		for (int l = 0; l < VW; l++)
+		for (int l = 0; l < VW; l++) {
+			__builtin_prefetch(from + l * stride + 4 * VW);
 			v[l] = *(const vec *)(from + l * stride);
+		}
 	else
 		for (int l = 0; l < VW; l++) {
 			v[l] = (vec){0};
@@ -83,6 +90,8 @@ static inline __attribute__((always_inline)) void turned(const float *from, int6
 static inline __attribute__((always_inline)) void panel_of(const float *in, int64_t along, int64_t across, int64_t K, int64_t n, int width, float *to) {
 	if (across == 1) {
 		for (int64_t k = 0; k < K; k++, in += along, to += width) {
+			for (int l = 0; l < width; l += 16)
+				__builtin_prefetch(in + 8 * along + l);
 			if (n == width)
 				memcpy(to, in, width * 4);
 			else {
@@ -155,12 +164,14 @@ static void product_task(void *data, size_t task) {
 		const float *a = c->packed_a + k0 * c->rows * PR;
 		for (int64_t r = 0; r < p->M; r += PR, a += K * PR) {
 			int64_t rows = lesser(PR, p->M - r);
+			float *to = y + r * p->P;
+			const float *bias = range == first && c->bias ? c->bias + r : NULL, *more = range > first ? to : c->more ? c->more + r * p->P + column : NULL;
 			if (n > 2 * VW)
-				product_tile(K, a, b, 3, y + r * p->P, p->P, range > first, rows, n);
+				product_tile(K, a, b, 3, to, p->P, bias, more, rows, n);
 			else if (n > VW)
-				product_tile(K, a, b, 2, y + r * p->P, p->P, range > first, rows, n);
+				product_tile(K, a, b, 2, to, p->P, bias, more, rows, n);
 			else
-				product_tile(K, a, b, 1, y + r * p->P, p->P, range > first, rows, n);
+				product_tile(K, a, b, 1, to, p->P, bias, more, rows, n);
 		}
 	}
 	if (c->part_sums)
@@ -185,14 +196,14 @@ static void joining_task(void *data, size_t task) {
 	}
 }
 
-static int product_of(const dk_threads *t, const dk_product *p, const float *a, const float *b, float *y, float *sums) {
-	product c = {.p = p, .a = a, .b = b, .y = y, .parts = y, .sums = sums, .part_sums = sums, .part_count = 1};
+static int product_of(const dk_threads *t, const dk_product *p, const float *a, const float *b, const float *bias, const float *more, float *y, float *sums) {
+	product c = {.p = p, .a = a, .b = b, .bias = bias, .more = more, .y = y, .parts = y, .sums = sums, .part_sums = sums, .part_count = 1};
 	c.rows = (p->M + PR - 1) / PR;
 	c.columns = (p->P + PC - 1) / PC;
 	c.ranges = (p->K + RANGE - 1) / RANGE;
 	c.range = ((p->K + c.ranges - 1) / c.ranges + 15) / 16 * 16;
 	c.ranges = (p->K + c.range - 1) / c.range;
-	while (c.columns * c.part_count < 12 && c.part_count < c.ranges && (c.part_count + 1) * p->M * p->P * 4 <= 32 << 20)
+	while (!bias && !more && c.columns * c.part_count < 12 && c.part_count < c.ranges && (c.part_count + 1) * p->M * p->P * 4 <= 32 << 20)
 		c.part_count++;
 	float *memory = NULL;
 	c.packed_a = dk_take(c.rows * PR * p->K);
