@@ -3,6 +3,8 @@ package cpu
 import (
 	"math"
 	"slices"
+
+	"github.com/gomlx/compute/shapes"
 )
 
 // An activation behind a batch normalisation becomes part of it, and the activation's gradient part of the normalisation's: what lies in between
@@ -34,7 +36,10 @@ func (f *Function) activate() {
 			continue
 		}
 		kind, v := slopeOf(n.inputs[4], norm.outputs[0])
-		if kind != linear && v.shape.Equal(n.inputs[0].shape) { // the kernel reads all of v, not what an operator would repeat
+		if kind == linear {
+			continue
+		}
+		if v := f.whole(v, n.inputs[0].shape); v != nil {
 			n.attributes[0].Ints[activationFlag] = int64(kind)
 			n.operator = "ActivatedBatchNormGradient"
 			n.inputs = append(n.inputs[:4:4], v, norm.inputs[2])
@@ -55,6 +60,21 @@ func (f *Function) activate() {
 		n.outputs[0].node, y.node.outputs[0] = y.node, n.outputs[0]
 		n.operator, n.outputs = "", nil // nothing reaches it any more
 	}
+}
+
+// whole returns v with all its elements: the kernel reads them, where an operator repeats what it is given. nil: there is no such value.
+func (f *Function) whole(v *value, shape shapes.Shape) *value {
+	if v.shape.Equal(shape) {
+		return v
+	}
+	for _, n := range f.nodes {
+		for _, wide := range n.outputs {
+			if wide.narrow == v && wide.shape.Equal(shape) {
+				return wide
+			}
+		}
+	}
+	return nil
 }
 
 // usersOf lists, for each value, the nodes that read it, and a nil where it is a result.
@@ -249,13 +269,13 @@ func chosen(w *value, comparison string, x float32) (z, a, b *value, ok bool) {
 // above returns v and z of Where(z > x, v, 0).
 func above(w *value, x float32) (v, z *value, ok bool) {
 	z, v, zero, ok := chosen(w, "Greater", x)
-	return v, z, ok && isNumber(zero, 0) && v.shape.Equal(w.shape)
+	return v, z, ok && isNumber(zero, 0)
 }
 
 // below returns v and z of Where(z < x, v, 0).
 func below(w *value, x float32) (v, z *value, ok bool) {
 	z, v, zero, ok := chosen(w, "Less", x)
-	return v, z, ok && isNumber(zero, 0) && v.shape.Equal(w.shape)
+	return v, z, ok && isNumber(zero, 0)
 }
 
 // unless returns v of Where(z = x, 0, v).

@@ -108,6 +108,9 @@ func TestRepeatedGradientBehindANorm(t *testing.T) {
 			b := newBackend(t, 2)
 			dimensions := [][]int{d, {d[0]}, {d[0]}, {d[0], d[3]}}
 			compare(t, execute(t, b, dimensions, repeated(false)), execute(t, b, dimensions, repeated(true)), 2e-5)
+			if got := joinedOperators(t, dimensions, repeated(false)); !slices.Contains(got, "ActivatedBatchNormGradient") || slices.Contains(got, "Elementwise") {
+				t.Errorf("it is %v", got)
+			}
 		})
 	}
 }
