@@ -1,15 +1,18 @@
 package learn
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/darkroom-dev/darkroom/artifact"
 )
@@ -123,18 +126,6 @@ func (k *keeper) save(p position, state Snapshot, best *Snapshot, mean weightMea
 	if err != nil {
 		return err
 	}
-	var body bytes.Buffer
-	body.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(header))))
-	body.Write(header)
-	for _, list := range lists {
-		for _, t := range list {
-			raw := make([]byte, 4*len(t))
-			for i, v := range t {
-				binary.LittleEndian.PutUint32(raw[4*i:], math.Float32bits(v))
-			}
-			body.Write(raw)
-		}
-	}
 	if err := os.MkdirAll(k.dir, 0o777); err != nil {
 		return err
 	}
@@ -143,21 +134,47 @@ func (k *keeper) save(p position, state Snapshot, best *Snapshot, mean weightMea
 		return err
 	}
 	defer os.Remove(f.Name()) // fails once it is renamed, as it should
-	_, err = f.WriteString(checkpointFormat + string(artifact.DigestBytes(body.Bytes())) + "\n")
-	if err == nil {
-		_, err = f.Write(body.Bytes())
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err != nil {
+	if err := errors.Join(writeCheckpoint(f, header, lists), f.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(f.Name(), filepath.Join(k.dir, checkpointFile)); err != nil {
 		return err
 	}
 	return syncFolder(k.dir)
+}
+
+// writeCheckpoint writes the file's content, tensor by tensor, so that no second copy of the weights is made in memory: the digest is of what was
+// written, and takes its place in the end.
+func writeCheckpoint(f *os.File, header []byte, lists [][][]float32) error {
+	start := checkpointFormat + strings.Repeat("0", 64) + "\n"
+	w := bufio.NewWriterSize(f, 1<<20)
+	// A bufio.Writer keeps its first error, which Flush returns.
+	_, _ = w.WriteString(start)
+	_, _ = w.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(header))))
+	_, _ = w.Write(header)
+	var four [4]byte
+	for _, list := range lists {
+		for _, t := range list {
+			for _, v := range t {
+				binary.LittleEndian.PutUint32(four[:], math.Float32bits(v))
+				_, _ = w.Write(four[:])
+			}
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if _, err := f.Seek(int64(len(start)), io.SeekStart); err != nil {
+		return err
+	}
+	digest, _, err := artifact.DigestReader(f)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteAt([]byte(digest), int64(len(checkpointFormat))); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 func syncFolder(dir string) error {

@@ -169,12 +169,9 @@ func (c Config) addHost(out *Memory, m *Machine) {
 	for _, s := range m.slots[:m.kept] {
 		kept += int64(4 * elements(s.dims))
 	}
-	out.Copies = out.Weights
+	out.Copies = out.Weights + kept + 2*out.Weights // the model, a snapshot, and the best and the last model in the end
 	if c.Validation != nil || c.Judge != nil {
-		out.Copies += kept
-	}
-	if c.Checkpoints != "" {
-		out.Copies += 3 * kept // the state, and the file's content while it grows
+		out.Copies += kept // of the best epoch
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -230,6 +231,21 @@ func TestCheckpointRoundTripAndDamage(t *testing.T) {
 	}
 	if p, _, _, _, err := (&keeper{dir: t.TempDir()}).load(); p != nil || err != nil {
 		t.Errorf("an empty folder: %v, %v", p, err)
+	}
+}
+
+// A checkpoint is written from the tensors as they are: no copy of them is made in memory.
+func TestCheckpointsMakeNoCopy(t *testing.T) {
+	k := &keeper{dir: t.TempDir(), fingerprint: "f"}
+	state := Snapshot{1, [][]float32{make([]float32, 4<<20)}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := k.save(position{Fingerprint: "f"}, state, nil, weightMean{}); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 8<<20 {
+		t.Errorf("%d MiB were allocated for a state of 16", got>>20)
 	}
 }
 
