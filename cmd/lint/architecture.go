@@ -42,6 +42,8 @@ func Rules() []Rule {
 			Of: ours, Allow: []string{"artifact", "stages", "stages/recipe", "dataset/...", "onnx/...", "learn/...", "infer/...", "report/..."}},
 		{Why: "what kinds that train have in common is no kind: it knows what a stage is and how to train.",
 			In: []string{"stages/recipe"}, Of: ours, Allow: []string{"artifact", "stages", "dataset/...", "learn/..."}},
+		{Why: "learn/device chooses what a computation runs on: a stage names a class of device and no device.",
+			In: []string{"stages/..."}, Of: []string{"learn/cpu", "learn/mixed", "learn/xla"}},
 		{Why: "a library knows artifacts and other libraries; what a stage, a pipeline or a cache is, is not its business.",
 			In: []string{"dataset/...", "onnx/...", "learn/...", "infer/...", "report/..."}, Of: ours,
 			Allow: []string{"artifact", "dataset/...", "onnx/...", "learn/...", "infer/...", "report/..."}},

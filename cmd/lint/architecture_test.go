@@ -60,6 +60,8 @@ func TestRulesBite(t *testing.T) {
 		{"stages/train", Module + "/engine", true},
 		{"stages/train", Module + "/learn", false},
 		{"stages/train", Module + "/stages/split", true},
+		{"stages/nas", Module + "/learn/cpu", true},
+		{"stages/nas", Module + "/learn/device", false},
 		{"stages/exec", Module + "/cache", true},
 		{"engine", Module + "/dsl", true},
 		{"engine", Module + "/runners/local", true},

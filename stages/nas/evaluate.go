@@ -14,7 +14,7 @@ import (
 	"github.com/darkroom-dev/darkroom/dataset"
 	"github.com/darkroom-dev/darkroom/infer"
 	"github.com/darkroom-dev/darkroom/learn"
-	"github.com/darkroom-dev/darkroom/learn/cpu"
+	devices "github.com/darkroom-dev/darkroom/learn/device"
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/onnx/surgery"
 	"github.com/darkroom-dev/darkroom/stages"
@@ -210,7 +210,7 @@ func (e *evaluator) score(c candidate) score {
 
 // train trains the network into dir. A training that diverges is a result too.
 func (e *evaluator) train(ctx context.Context, m *onnx.Model, epochs int, dir string) error {
-	backend, err := cpu.New(cpu.Options{Threads: 1})
+	backend, err := devices.Open(devices.Class{Backend: stages.CPU, Threads: 1})
 	if err != nil {
 		return err
 	}

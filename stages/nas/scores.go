@@ -15,7 +15,7 @@ import (
 
 	"github.com/darkroom-dev/darkroom/artifact"
 	"github.com/darkroom-dev/darkroom/learn"
-	"github.com/darkroom-dev/darkroom/learn/cpu"
+	devices "github.com/darkroom-dev/darkroom/learn/device"
 	"github.com/darkroom-dev/darkroom/learn/zerocost"
 	"github.com/darkroom-dev/darkroom/stages"
 )
@@ -94,7 +94,7 @@ func (e *evaluator) zeroCost(name string, p point, images *learn.Batch) (float64
 	if err != nil {
 		return 0, err
 	}
-	backend, err := cpu.New(cpu.Options{Threads: 1})
+	backend, err := devices.Open(devices.Class{Backend: stages.CPU, Threads: 1})
 	if err != nil {
 		return 0, err
 	}
