@@ -16,6 +16,11 @@ func Percent(share float64) string {
 	return strconv.FormatFloat(share*100, 'f', 2, 64) + "\u00a0%"
 }
 
+// Share writes a share that somebody chose, not one that was measured, as a percentage with no more decimals than it has: "75 %", "99.5 %".
+func Share(share float64) string {
+	return strconv.FormatFloat(math.Round(share*1e6)/1e4, 'f', -1, 64) + "\u00a0%"
+}
+
 // Points writes a difference of two shares in percentage points with its sign, "−0.42 pp".
 func Points(difference float64) string {
 	s := strconv.FormatFloat(math.Abs(difference*100), 'f', 2, 64) + "\u00a0pp"
@@ -51,6 +56,14 @@ func Count(n int) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return sign + s
+}
+
+// Counted writes a whole number with its noun, "1 epoch", "1,024 images".
+func Counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return Count(n) + "\u00a0" + noun
 }
 
 // decimal writes a coordinate with at most two decimals, for SVG and CSS.

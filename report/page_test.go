@@ -255,6 +255,7 @@ func TestNumbersForPeople(t *testing.T) {
 	for got, want := range map[string]string{
 		Percent(0.91456): "91.46 %", Percent(math.NaN()): "–", Points(-0.0042): "−0.42 pp", Points(0.01): "+1.00 pp", Points(-1e-9): "±0.00 pp",
 		Count(0): "0", Count(999): "999", Count(1000): "1,000", Count(-1234567): "−1,234,567",
+		Share(0.75): "75 %", Share(0.995): "99.5 %", Share(1.0 / 3): "33.3333 %", Counted(1, "epoch"): "1 epoch", Counted(0, "image"): "0 images", Counted(1024, "image"): "1,024 images",
 		Number(-1.005, 1): "−1.0", Number(-0.001, 2): "0.00",
 	} {
 		if plainSpaces(got) != want {

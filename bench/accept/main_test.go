@@ -26,3 +26,13 @@ func TestResultsKeepWhatPeopleWrote(t *testing.T) {
 		t.Errorf("the file is now\n%s", text)
 	}
 }
+
+func TestNetworksOfTheSuite(t *testing.T) {
+	const log = "=== RUN   TestSuite/resnet8\n--- FAIL: TestSuite (9.1s)\n    --- PASS: TestSuite/resnet8 (0.10s)\n        suite_test.go:9: x\n    --- FAIL: TestSuite/vit.onnx (0.20s)\n"
+	if got := networks(log, "PASS"); len(got) != 1 || got[0] != "resnet8" {
+		t.Errorf("passed: %v", got)
+	}
+	if got := networks(log, "FAIL"); len(got) != 1 || got[0] != "vit.onnx" {
+		t.Errorf("failed: %v", got)
+	}
+}

@@ -27,6 +27,7 @@ func checks() []check {
 		{"damage", "one byte of a stored blob flipped: noticed, said, repaired", damage},
 		{"matrix", "two models × two rates and a select: five stages; a third rate runs only the new ones", matrix},
 		{"exec", "a program that writes into its input damages only its copy; a child left running is ended", execs},
+		{"models", "every network of the zoo and those that PyTorch exported, 30 or more, folded, pruned, quantized for both targets and in float16: the answers in ONNX Runtime agree, and files load again", models},
 		{"numerics", "the trained ONNX file's logits equal the trainer's within 1e-4; ONNX Runtime loads it with full checking", numerics},
 	}
 }

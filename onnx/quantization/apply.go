@@ -79,6 +79,9 @@ func (p *Plan) Apply(ranges map[string]Range, weights map[string]*Weights) (*Qua
 		if p.scheme.Target != TensorRT {
 			out = fusedOutput(w.x, n)
 		}
+		if _, ok := w.swish(out); ok { // below −3 its codes do not tell numbers apart
+			out = p.swishes[out]
+		}
 		seen := out
 		if to := w.dequant[out]; to != "" {
 			seen = to
@@ -93,6 +96,9 @@ func (p *Plan) Apply(ranges map[string]Range, weights map[string]*Weights) (*Qua
 }
 
 func (w *writing) parameters(value string) parameters {
+	if a, ok := w.swish(value); ok {
+		return a
+	}
 	return parametersOf(w.ranges[value], w.p.scheme.Target == TensorRT)
 }
 
@@ -117,12 +123,13 @@ func (w *writing) write(rounded map[string]*Weights) error {
 				return fmt.Errorf("%s: %w", onnx.NodeText(n), err)
 			}
 		}
+		before := w.writeHardSwish(n)
 		for i, in := range n.Input {
 			if to := w.dequant[in]; to != "" && w.reads(original, n, i) {
 				n.Input[i] = to
 			}
 		}
-		all = append(all, n)
+		all = append(append(all, before...), n)
 		for _, out := range n.Output {
 			all = append(all, w.after[out]...)
 		}

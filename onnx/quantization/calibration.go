@@ -39,6 +39,8 @@ type Calibration struct {
 	symmetric bool
 	names     []string
 	seen      []*observer
+	swish     []bool // values that a HardSwish alone reads: what is below −3 does not matter
+	raised    []float32
 	pass      int
 }
 
@@ -53,8 +55,10 @@ type observer struct {
 // NewCalibration observes the values of a plan. percentile, from 50 to 100, is for the method of that name.
 func NewCalibration(p *Plan, method Method, percentile float64) *Calibration {
 	c := &Calibration{method: method, share: percentile / 100, symmetric: p.scheme.Target == TensorRT, names: p.Observed}
-	for range p.Observed {
+	for _, value := range p.Observed {
 		c.seen = append(c.seen, &observer{low: math.Inf(1), high: math.Inf(-1)})
+		_, swish := p.swishes[value]
+		c.swish = append(c.swish, swish)
 	}
 	return c
 }
@@ -73,6 +77,9 @@ func (c *Calibration) NextPass() { c.pass++ }
 // Add takes the numbers of one batch for the value i of the plan's Observed. It refuses numbers that are not finite.
 func (c *Calibration) Add(i int, data []float32) error {
 	o := c.seen[i]
+	if c.swish[i] {
+		data = c.raise(data)
+	}
 	if c.pass > 0 {
 		o.count2(data)
 		return nil
@@ -93,6 +100,17 @@ func (c *Calibration) Add(i int, data []float32) error {
 	}
 	o.count++
 	return nil
+}
+
+// raise returns a copy in which no number is below −3, but such as are not finite.
+func (c *Calibration) raise(data []float32) []float32 {
+	c.raised = append(c.raised[:0], data...)
+	for i, v := range c.raised {
+		if v < -bend && v >= -math.MaxFloat32 {
+			c.raised[i] = -bend
+		}
+	}
+	return c.raised
 }
 
 func (o *observer) count2(data []float32) {

@@ -23,6 +23,8 @@ type Plan struct {
 	pairs map[string]string
 	// reads lists where a pair is read, for TensorRT; for ONNX Runtime everybody reads it.
 	reads map[place]bool
+	// swishes maps what a HardSwish with codes reads to what it gives, for ONNX Runtime.
+	swishes map[string]string
 }
 
 // place is an input of a node.
@@ -36,7 +38,7 @@ var keepsRange = []string{"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze
 
 // NewPlan decides what is quantized of a graph that Prepare made. A graph in which nothing can be quantized is refused.
 func NewPlan(g *surgery.Graph, s Scheme) (*Plan, error) {
-	p := &Plan{g: g, scheme: s, pairs: map[string]string{}, reads: map[place]bool{}}
+	p := &Plan{g: g, scheme: s, pairs: map[string]string{}, reads: map[place]bool{}, swishes: map[string]string{}}
 	x := g.Index()
 	if s.Target == TensorRT {
 		p.placeForTensorRT(x)
@@ -52,11 +54,9 @@ func NewPlan(g *surgery.Graph, s Scheme) (*Plan, error) {
 
 // placeForRuntime puts a pair at everything that a quantized operator of ONNX Runtime reads or writes.
 func (p *Plan) placeForRuntime(x surgery.Index) {
-	quantized := map[*protos.NodeProto]bool{}
-	for _, n := range p.g.Nodes() {
-		if !p.scheme.excludes(n) && p.runsInRuntime(x, n, quantized) {
-			quantized[n] = true
-		}
+	quantized := p.runtimeNodes(x, nil)
+	if p.scheme.SlowInFloat {
+		quantized = p.runtimeNodes(x, slowStart(p.g, quantized))
 	}
 	for _, n := range p.g.Nodes() {
 		if !quantized[n] {
@@ -71,6 +71,18 @@ func (p *Plan) placeForRuntime(x surgery.Index) {
 		}
 	}
 	p.shareRanges(x)
+	p.placeHardSwish(x, quantized)
+}
+
+// runtimeNodes are those that ONNX Runtime has 8-bit kernels for, without those whose first output is kept.
+func (p *Plan) runtimeNodes(x surgery.Index, keep map[string]bool) map[*protos.NodeProto]bool {
+	quantized := map[*protos.NodeProto]bool{}
+	for _, n := range p.g.Nodes() {
+		if !p.scheme.excludes(n) && !keep[n.Output[0]] && p.runsInRuntime(x, n, quantized) {
+			quantized[n] = true
+		}
+	}
+	return quantized
 }
 
 // fusedOutput is the value behind n and the activation that ONNX Runtime merges with it.

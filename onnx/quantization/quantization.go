@@ -4,6 +4,7 @@
 // The way of a post-training quantization:
 //
 //	g, err := quantization.Prepare(model)                // folded, simplified, operator set 13 or later
+//	quantization.Adapt(g, target)                        // the same in a form that the target's kernels are fast at
 //	_ = quantization.Equalise(g)                         // optional: SmoothQuant, cross-layer equalisation
 //	plan, err := quantization.NewPlan(g, scheme)         // which nodes and values; plan.Observed names those to calibrate
 //	c := quantization.NewCalibration(plan, method)       // c.Add(value, data) for every batch, as many passes as c.Passes says
@@ -46,6 +47,8 @@ type Scheme struct {
 	PerChannel bool // a scale for each output channel of a layer's weights, else one for all
 	// Reduced keeps weights to 7 bits, so that processors without VNNI do not saturate when they add pairs of products in 16 bits.
 	Reduced bool
+	// SlowInFloat leaves the start of a model in float as far as its nodes would be slower in 8 bits, for ONNX Runtime, by a model of its kernels.
+	SlowInFloat bool
 	// Exclude are patterns (path.Match) of node names or of operators; what matches stays in float.
 	Exclude []string
 	// Keep are nodes, by name of their first output, that stay in float besides.

@@ -115,7 +115,8 @@ func pruned(t *testing.T, m *onnx.Model) *onnx.Model {
 func quantized(t *testing.T, what string, m *onnx.Model, before []float32) {
 	for _, target := range []Target{ONNXRuntime, TensorRT} {
 		g := prepare(t, m)
-		p, ranges := static(t, g, m.Input(), Scheme{Target: target, PerChannel: true}, MinMax)
+		Adapt(g, target)
+		p, ranges := static(t, g, m.Input(), Scheme{Target: target, PerChannel: true, SlowInFloat: true}, MinMax)
 		q, err := p.Apply(ranges, nil)
 		if err != nil {
 			t.Fatalf("%sint8 for %s: %v", what, target, err)

@@ -38,6 +38,13 @@ func (p *Plan) Training(ranges map[string]Range) (*onnx.Model, error) {
 func (w *writing) makeFake(value string) {
 	a := w.parameters(value)
 	f := onnx.FakeQuantize{Scales: []float32{float32(a.Scale)}, Low: a.Low - a.Zero, High: a.High - a.Zero}
+	if _, ok := w.swish(value); ok {
+		factor := fixedFactor(value + ".quantized.fixed")
+		n := f.Node(value+".quantized", value, factor.Output[0])
+		w.dequant[value] = n.Output[0]
+		w.after[value] = []*protos.NodeProto{factor, n}
+		return
+	}
 	n := w.fakeNode(f, value)
 	w.dequant[value] = n.Output[0]
 	w.after[value] = []*protos.NodeProto{n}
@@ -95,6 +102,9 @@ func ReadTrained(m *onnx.Model) (*Trained, error) {
 			continue
 		}
 		_, factors, ok := x.Floats(n.Input[1])
+		if from := x.Producer(n.Input[1]); !ok && from != nil && from.OpType == "Constant" {
+			factors, ok = []float32{1}, true // see fixedFactor
+		}
 		if !ok || len(factors) != len(f.Scales) {
 			return nil, fmt.Errorf("%s has %d factors for %d scales", onnx.NodeText(n), len(factors), len(f.Scales))
 		}

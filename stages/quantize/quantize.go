@@ -33,7 +33,7 @@ const (
 // Kind is the quantize kind.
 var Kind = &stages.Kind{
 	Name:    "quantize",
-	Version: 2,
+	Version: 3,
 	Doc: "Makes a model smaller and faster. With `method = \"ptq\"`, layers compute in int8, written as pairs of QuantizeLinear and DequantizeLinear that ONNX Runtime and TensorRT fuse; the ranges of " +
 		"values are found by running the model on calibration images. `qat` goes on from there: it trains the model for a short time with the rounding of its int8 form, " +
 		"which brings back accuracy that rounding alone costs. `dynamic` finds ranges while the model runs, `weight_only` keeps only weights in 8 or 4 bits, `fp16` and `bf16` convert to 16 bits and keep what overflows in float32.\n\n" +
@@ -63,6 +63,7 @@ type quantize struct {
 	images, batch    int
 	perChannel       bool
 	reduced          bool
+	slowInFloat      bool
 	bits, block      int
 	exclude          []string
 	equalise         bool
@@ -88,6 +89,7 @@ func (q *quantize) Declare(s *stages.Schema) {
 	s.Int(&q.batch, "batch", 32, "Images a run while calibrating. A moving average depends on it, and the last bits of others can.").In(1, 1024).InUnit("images")
 	s.Bool(&q.perChannel, "per_channel", true, "A scale for each output channel of a layer's weights; false: one a layer.")
 	s.Bool(&q.reduced, "reduced_range", false, "Weights in 7 bits, for processors that would saturate otherwise (x86 without VNNI).")
+	s.Bool(&q.slowInFloat, "slow_in_float", true, "With target `onnxruntime`, leaves the start of the model in float as far as ONNX Runtime would be slower there in 8 bits, such as thin convolutions of large images. What is slower follows from the sizes of layers, by times that are a part of darkroom, and not from the machine.")
 	s.Int(&q.bits, "bits", 8, "Bits of a weight with `weight_only`: 8 or 4.").In(4, 8)
 	s.Int(&q.block, "block", 32, "With 4 bits: how many weights share a scale.").In(16, 1024)
 	s.Strings(&q.exclude, "exclude", nil, "Patterns of node names or operators that stay in float: \"*classifier*\", \"Add\".")

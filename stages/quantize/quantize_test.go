@@ -235,7 +235,7 @@ func TestWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := strings.Join(s.log, "\n")
-	if !strings.Contains(log, "come from 40 images") || !strings.Contains(log, "(avx2) has no VNNI") {
+	if !strings.Contains(log, "come from is 40.") || !strings.Contains(log, "(avx2) has no VNNI") {
 		t.Errorf("the log:\n%s", log)
 	}
 	s, _, err = execute(t, map[string]any{"reduced_range": true}, in, old)
@@ -348,14 +348,19 @@ func lossy(t *testing.T) *onnx.Model {
 	return m
 }
 
+// rescue is a training that brings the lossy model back, with more in its block.
+func rescue(more ...stages.BlockArgs) stages.Args {
+	args := trainingArgs(map[string]any{"epochs": 12.0, "learning_rate": 0.05, "freeze_scales": 0.02})
+	args.Values["per_channel"] = false
+	args.Blocks[0].Args.Blocks = append([]stages.BlockArgs{{Type: "optimizer", Label: "adamw"}}, more...)
+	return args
+}
+
 // TestTrainingBringsAccuracyBack: with one scale for all weights of a layer the model is lost, and training with the rounding in place brings it back.
 func TestTrainingBringsAccuracyBack(t *testing.T) {
 	needLibrary(t)
 	in := withData(t, t.TempDir(), lossy(t))
-	args := trainingArgs(map[string]any{"epochs": 12.0, "learning_rate": 0.05, "freeze_scales": 0.02})
-	args.Values["per_channel"] = false
-	args.Blocks[0].Args.Blocks = []stages.BlockArgs{{Type: "optimizer", Label: "adamw"}}
-	s, out, err := executeArgs(t, args, in, device())
+	s, out, err := executeArgs(t, rescue(), in, device())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,6 +372,72 @@ func TestTrainingBringsAccuracyBack(t *testing.T) {
 	if err != nil || !strings.Contains(string(page), "after calibration alone") || !strings.Contains(string(page), "stayed as they were then") {
 		t.Errorf("the report does not tell of the training (%v)", err)
 	}
+}
+
+// TestTrainingRecipes: averages of weights and rates of layers reach a training with the rounding in place. What keeps the weights where they were keeps the model lost.
+func TestTrainingRecipes(t *testing.T) {
+	needLibrary(t)
+	in := withData(t, t.TempDir(), lossy(t))
+	block := func(name string, values map[string]any) stages.BlockArgs {
+		return stages.BlockArgs{Type: name, Args: stages.Args{Values: values}}
+	}
+	for name, c := range map[string]struct {
+		block   stages.BlockArgs
+		rescued bool
+	}{
+		"average of the end":       {block("ema", map[string]any{"decay": 0.5}), true},
+		"average of the start":     {block("ema", map[string]any{"decay": 0.9999999, "rising": false}), false},
+		"means of the last epochs": {block("swa", map[string]any{"from": 11.0}), true},
+		"the layer's rate":         {block("rates", map[string]any{"match": map[string]any{"sturdy": 0.0}}), true},
+		"no rate of the layer":     {block("rates", map[string]any{"match": map[string]any{"fragile": 0.0, "w2*": 0.0}}), false},
+	} {
+		s, _, err := executeArgs(t, rescue(c.block), in, device())
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got, calibrated := s.values["accuracy"].(float64), s.values["accuracy_calibrated"].(float64)
+		if c.rescued && got < 0.95 || !c.rescued && got != calibrated {
+			t.Errorf("%s: accuracy %v, %v after calibration", name, got, calibrated)
+		}
+	}
+}
+
+// TestTrainingFallsBack: a training that does not bring the accuracy back leaves in float what costs most, with the weights that it came to.
+func TestTrainingFallsBack(t *testing.T) {
+	needLibrary(t)
+	in := withData(t, t.TempDir(), fragile(t))
+	args := trainingArgs(map[string]any{"epochs": 1.0, "learning_rate": 1e-12})
+	args.Values["per_channel"], args.Values["max_accuracy_drop"] = false, 0.01
+	s, out, err := executeArgs(t, args, in, device())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := s.values["kept"].([]string)
+	if s.values["accuracy_calibrated"].(float64) > 0.8 || s.values["accuracy"].(float64) < 0.99 || len(kept) == 0 || kept[0] != "fragile" {
+		t.Errorf("values %v", s.values)
+	}
+	m, err := onnx.Load(filepath.Join(out, "model"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w, ok := m.Tensor("w2"); !ok || len(w.Data) != 4 {
+		t.Error("the fragile layer has no weights in float")
+	}
+	page, err := os.ReadFile(filepath.Join(out, "report"))
+	if err != nil || !strings.Contains(string(page), "In float") {
+		t.Errorf("the report does not name what stays in float (%v)", err)
+	}
+}
+
+// A training that is killed goes on from its checkpoint, to the same bytes.
+func TestKilledTrainings(t *testing.T) {
+	needLibrary(t)
+	args := trainingArgs(map[string]any{"epochs": 4.0})
+	args.Values["max_accuracy_drop"] = 0.5
+	args.Blocks[0].Args.Blocks = []stages.BlockArgs{{Type: "ema", Args: stages.Args{Values: map[string]any{"decay": 0.9}}}}
+	stagetest.Killed(t, stagetest.Fixture{Kind: Kind, Seed: 3, Device: device(), Args: args,
+		Inputs: func(t *testing.T, dir string) map[string][]stages.Input { return withData(t, dir, fresh(t, "resnet8")) }}, 4)
 }
 
 func TestBadTraining(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/darkroom-dev/darkroom/onnx/quantization"
 	"github.com/darkroom-dev/darkroom/onnx/surgery"
+	"github.com/darkroom-dev/darkroom/report"
 	"github.com/darkroom-dev/darkroom/stages"
 )
 
@@ -29,10 +30,10 @@ func (r *run) refine(ctx context.Context, g *surgery.Graph, rows []int, made *ou
 		for i, v := range values {
 			largest[v] = seen[i].Largest
 		}
-		made.note(fmt.Sprintf("SmoothQuant moved outliers into the weights behind %d normalisations.", quantization.Smooth(g, largest, r.smooth)))
+		made.note(fmt.Sprintf("SmoothQuant moved outliers into the weights behind %s.", report.Counted(quantization.Smooth(g, largest, r.smooth), "normalisation")))
 	}
 	if r.equalise {
-		made.note(fmt.Sprintf("The channels between %d pairs of convolutions were equalised.", quantization.Equalise(g)))
+		made.note(fmt.Sprintf("The channels between %s of convolutions were equalised.", report.Counted(quantization.Equalise(g), "pair")))
 	}
 	return nil
 }

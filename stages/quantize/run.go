@@ -14,6 +14,7 @@ import (
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/onnx/quantization"
 	"github.com/darkroom-dev/darkroom/onnx/surgery"
+	"github.com/darkroom-dev/darkroom/report"
 	"github.com/darkroom-dev/darkroom/stages"
 )
 
@@ -42,7 +43,7 @@ func (r *run) warnOfFew(n int) string {
 	if n >= fewImages {
 		return ""
 	}
-	text := fmt.Sprintf("The ranges come from %d images. Use %d or more, or they may not hold for others.", n, fewImages)
+	text := fmt.Sprintf("The number of images that the ranges come from is %d. Use %d or more, or they may not hold for others.", n, fewImages)
 	r.job.Logf("warning: %s", text)
 	return text
 }
@@ -148,6 +149,7 @@ func (r *run) static(ctx context.Context) (*outcome, error) {
 	if err != nil {
 		return nil, modelProblem(err)
 	}
+	quantization.Adapt(g, quantization.Target(r.target))
 	rows := r.sample()
 	made := &outcome{images: len(rows)}
 	made.note(r.warnOfFew(len(rows)))
@@ -184,7 +186,7 @@ func (o *outcome) note(text string) {
 }
 
 func (r *run) scheme(keep map[string]bool) quantization.Scheme {
-	return quantization.Scheme{Target: quantization.Target(r.target), PerChannel: r.perChannel, Reduced: r.reduced, Exclude: r.exclude, Keep: keep}
+	return quantization.Scheme{Target: quantization.Target(r.target), PerChannel: r.perChannel, Reduced: r.reduced, SlowInFloat: r.slowInFloat, Exclude: r.exclude, Keep: keep}
 }
 
 // warnOfSaturation says when the processor's 8-bit kernels would saturate. The instruction set is in the key, as a part of the device class.
@@ -315,10 +317,10 @@ func (r *run) half(ctx context.Context) (*outcome, error) {
 		names = append(names, quantization.Name(n))
 	}
 	if len(names) > 0 {
-		made.note(fmt.Sprintf("%d nodes stay in float32, since they are excluded, have no kernel in 16 bits, or hold numbers that 16 bits cannot: %s.", len(names), strings.Join(names, ", ")))
+		made.note(fmt.Sprintf("In float32, since excluded, without a kernel in 16 bits, or with numbers that 16 bits cannot hold (%s): %s.", report.Counted(len(names), "node"), strings.Join(names, ", ")))
 	}
 	if done.Vanished > 0 {
-		made.note(fmt.Sprintf("%d weights are too small for 16 bits and became 0.", done.Vanished))
+		made.note(fmt.Sprintf("Too small for 16 bits, and so 0 now: %s.", report.Counted(done.Vanished, "weight")))
 	}
 	if made.model, err = g.Model(); err != nil {
 		return nil, err

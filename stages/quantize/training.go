@@ -67,6 +67,7 @@ func (r *run) trained(ctx context.Context) (*outcome, error) {
 	if err != nil {
 		return nil, modelProblem(err)
 	}
+	quantization.Adapt(g, quantization.Target(r.target))
 	if r.calibration == nil {
 		r.calibration = r.data
 	}
@@ -184,9 +185,13 @@ func (r *run) trainingSection(p *report.Page, f *fitted) {
 		}
 	}
 	p.Section("Training")
-	text := fmt.Sprintf("%d epochs over %s images with the rounding in place; the model is that of epoch %d.", len(f.Epochs), report.Count(r.data.Len()), f.BestEpoch)
+	text := fmt.Sprintf("%s over %s with the rounding in place", report.Counted(len(f.Epochs), "epoch"), report.Counted(r.data.Len(), "image"))
+	if len(f.Epochs) > 1 {
+		text += fmt.Sprintf("; the model is that of epoch %d", f.BestEpoch)
+	}
+	text += "."
 	if share := r.quantize.training.freezeScales; share < 1 {
-		text += fmt.Sprintf(" Scales were learned in the first %s of the steps and stayed as they were then.", report.Percent(share))
+		text += fmt.Sprintf(" Scales were learned in the first %s of the steps and stayed as they were then.", report.Share(share))
 	}
 	p.Text(text)
 	if len(f.Epochs) > 1 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/darkroom-dev/darkroom/onnx/quantization"
 	"github.com/darkroom-dev/darkroom/report"
@@ -111,12 +112,14 @@ func writeRanges(path string, rows []rangeRow) error {
 
 var methodNames = map[string]string{ptq: "int8 after training", qat: "int8 with training", dynamic: "int8 with ranges found while it runs", weightOnly: "weights alone", fp16: "float16", bf16: "bfloat16"}
 
+var targetNames = map[string]string{string(quantization.ONNXRuntime): "ONNX Runtime", string(quantization.TensorRT): "TensorRT"}
+
 func (r *run) page(made *outcome, size int64, ratio float64) *report.Page {
 	p := report.New("Quantization")
 	subtitle := methodNames[r.method]
 	switch r.method {
 	case ptq, qat:
-		subtitle += fmt.Sprintf(", for %s, ranges by %s over %s images", r.target, r.calibrator, report.Count(made.images))
+		subtitle += fmt.Sprintf(", for %s, ranges by %s over %s", targetNames[r.target], strings.ReplaceAll(r.calibrator, "_", " "), report.Counted(made.images, "image"))
 	case weightOnly:
 		subtitle += fmt.Sprintf(", in %d bits", r.bits)
 	}
@@ -127,7 +130,7 @@ func (r *run) page(made *outcome, size int64, ratio float64) *report.Page {
 	}
 	if len(made.kept) > 0 {
 		p.Section("In float")
-		p.Text(fmt.Sprintf("To hold a drop of at most %s, these nodes stay in float; they cost most when quantized alone.", report.Percent(r.maxDrop)))
+		p.Text(fmt.Sprintf("Quantized whole, the model loses more than the %g percentage points that max_accuracy_drop allows. These nodes cost most when quantized alone and stay in float.", 100*r.maxDrop))
 		t := report.Table{Columns: []report.Column{{Name: "Node"}}}
 		for _, name := range made.kept {
 			t.Rows = append(t.Rows, []string{name})
@@ -154,13 +157,13 @@ func (r *run) page(made *outcome, size int64, ratio float64) *report.Page {
 func (r *run) facts(made *outcome, size int64, ratio float64) []report.Fact {
 	var facts []report.Fact
 	if made.after != nil {
-		f := report.Fact{Name: "Accuracy", Value: report.Percent(*made.after), Note: fmt.Sprintf("%s before, on %s images", report.Percent(r.before), report.Count(r.validationCount()))}
+		f := report.Fact{Name: "Accuracy", Value: report.Percent(*made.after), Note: fmt.Sprintf("%s before, on %s", report.Percent(r.before), report.Counted(r.validationCount(), "image"))}
 		d := report.Fact{Name: "Change", Value: report.Points(*made.after - r.before)}
 		if r.before-*made.after > 0.01 {
 			d.Tone = report.Bad
 		}
 		if made.fit != nil {
-			f.Note = fmt.Sprintf("%s before, %s after calibration alone, on %s images", report.Percent(r.before), report.Percent(*made.fit.calibrated), report.Count(r.validationCount()))
+			f.Note = fmt.Sprintf("%s before, %s after calibration alone, on %s", report.Percent(r.before), report.Percent(*made.fit.calibrated), report.Counted(r.validationCount(), "image"))
 		}
 		facts = append(facts, f, d)
 	}
