@@ -90,6 +90,9 @@ func (r *run) applyMean(ctx context.Context) (*Averaged, error) {
 
 // measureStatistics replaces the running statistics by their means over the batches of an epoch, with the weights as they are.
 func (m *Machine) measureStatistics(ctx context.Context, source BatchSource, epoch int) error {
+	if len(m.plan.statistics) == 0 { // a program needs an output
+		return nil
+	}
 	momentum := momenta(m.o.Model)
 	var names []string
 	p, err := m.program("statistics", func(a *assembly) error {

@@ -39,6 +39,8 @@ var Kind = &stages.Kind{
 		"which brings back accuracy that rounding alone costs. `dynamic` finds ranges while the model runs, `weight_only` keeps only weights in 8 or 4 bits, `fp16` and `bf16` convert to 16 bits and keep what overflows in float32.\n\n" +
 		"The two targets differ. For `onnxruntime`, values are uint8 with a zero point, biases are int32, and element-wise operators between layers are quantized too. For `tensorrt`, values are int8 without a zero point, pairs stand only before layers and on the " +
 		"skip branches of sums, and convolutions with under 16 channels, except the first, stay in float. BatchNormalization is folded first. Layer normalisations and products of two activations stay in float.\n\n" +
+		"For `onnxruntime`, a HardSwish behind a quantized layer is written as a product of its codes, which says the same and has a kernel in 8 bits; a HardSigmoid behind a convolution goes into its weights; depthwise convolutions get channels of zeros up to a " +
+		"multiple of 16, which their kernel takes at a time; and with `slow_in_float` the start of a model stays in float as far as it would be slower in 8 bits.\n\n" +
 		"With `validation`, the accuracy before and after is reported, and with `max_accuracy_drop` the layers that cost most go back to float until the drop holds. `ranges` has the columns value, low, high, scale, zero_point and type. The report lists every layer's " +
 		"signal to quantization noise ratio (SQNR) in decibels.\n\n" +
 		"With `qat`, connect labelled images to `data`; their policy is applied. BatchNormalization is folded before, values and weights are rounded in each step, gradients pass through the rounding within the range and not outside " +
