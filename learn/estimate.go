@@ -33,10 +33,10 @@ func (m Memory) String() string {
 		bytes int64
 	}{{"values of a step", m.Values}, {"of judging", m.Judging}, {"batches", m.Batches}, {"weights", m.Weights}, {"optimizer", m.Optimizer}, {"next state", m.Next}, {"copies", m.Copies}, {"process", m.Process}} {
 		if p.bytes > 0 {
-			parts = append(parts, p.name+" "+humanize.IBytes(uint64(p.bytes)))
+			parts = append(parts, p.name+" "+humanize.Bytes(uint64(p.bytes)))
 		}
 	}
-	return fmt.Sprintf("about %s (%s)", humanize.IBytes(uint64(m.Total())), strings.Join(parts, ", "))
+	return fmt.Sprintf("about %s (%s)", humanize.Bytes(uint64(m.Total())), strings.Join(parts, ", "))
 }
 
 // planner is a device that tells what its computations take without executing them.
@@ -189,7 +189,7 @@ func (c Config) fitMemory() (*Memory, error) {
 	}
 	if certainly*float64(m.Total()) <= float64(c.MemoryLimit) {
 		if c.Log != nil && m.Total() > c.MemoryLimit {
-			c.Log(fmt.Sprintf("it may be too much: there are %s", humanize.IBytes(uint64(c.MemoryLimit))))
+			c.Log(fmt.Sprintf("it may be too much: there are %s", humanize.Bytes(uint64(c.MemoryLimit))))
 		}
 		return &m, nil
 	}

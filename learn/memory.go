@@ -21,7 +21,7 @@ type MemoryError struct {
 
 func (e *MemoryError) Error() string {
 	if e.Err == nil {
-		return fmt.Sprintf("there is not enough memory for %d images at once: about %s, where there are %s", e.Batch, humanize.IBytes(uint64(e.Needs)), humanize.IBytes(uint64(e.Limit)))
+		return fmt.Sprintf("there is not enough memory for %d images at once: about %s, where there are %s", e.Batch, humanize.Bytes(uint64(e.Needs)), humanize.Bytes(uint64(e.Limit)))
 	}
 	return fmt.Sprintf("there is not enough memory for %d images at once: %v", e.Batch, e.Err)
 }

@@ -53,7 +53,7 @@ func memoryText(e *learn.MemoryError, batch int) string {
 	text := fmt.Sprintf("There is not enough memory for a step with %d images at once.", e.Batch)
 	how := "which was tried"
 	if e.Err == nil {
-		text += fmt.Sprintf(" It takes about %s, and the stage may have %s.", humanize.IBytes(uint64(e.Needs)), humanize.IBytes(uint64(e.Limit)))
+		text += fmt.Sprintf(" It takes about %s, and the stage may have %s.", humanize.Bytes(uint64(e.Needs)), humanize.Bytes(uint64(e.Limit)))
 		how = "by the same estimate"
 	}
 	if e.Fits == 0 {

@@ -19,9 +19,9 @@ func TestMemoryText(t *testing.T) {
 		{learn.MemoryError{Batch: 20, Fits: 8, Err: errors.New("bad_alloc")},
 			"There is not enough memory for a step with 20 images at once. 8 fit, which was tried: write batch = 8, or keep the batch and write accumulate = 4."},
 		{learn.MemoryError{Batch: 128, Fits: 50, Needs: 3 << 30, Limit: 1 << 30},
-			"There is not enough memory for a step with 128 images at once. It takes about 3.0 GiB, and the stage may have 1.0 GiB. 50 fit, by the same estimate: write batch = 50, or keep the batch and write accumulate = 4."},
+			"There is not enough memory for a step with 128 images at once. It takes about 3.2 GB, and the stage may have 1.1 GB. 50 fit, by the same estimate: write batch = 50, or keep the batch and write accumulate = 4."},
 		{learn.MemoryError{Batch: 2, Needs: 3 << 30, Limit: 1 << 30},
-			"There is not enough memory for a step with 2 images at once. It takes about 3.0 GiB, and the stage may have 1.0 GiB. Not even one fits: give the stage more memory in its resources block, or take a smaller model or smaller images."},
+			"There is not enough memory for a step with 2 images at once. It takes about 3.2 GB, and the stage may have 1.1 GB. Not even one fits: give the stage more memory in its resources block, or take a smaller model or smaller images."},
 	} {
 		if got := memoryText(&c.e, c.e.Batch); got != c.want {
 			t.Errorf("%s", got)

@@ -83,7 +83,7 @@ func TestMemoryOfTheStage(t *testing.T) {
 	}
 	job := &stages.Job{Kind: "train", Version: Kind.Version, Args: args, Inputs: in, OutDir: t.TempDir(), ScratchDir: t.TempDir(), Seed: 5, Device: device, Resources: stages.Resources{Memory: 20 << 20}}
 	p := problemOf(stage.Run(context.Background(), job.WithReporter(&spoken{values: map[string]any{}})))
-	if p.Arg != "batch" || p.Summary != "Out of memory" || !strings.Contains(p.Detail, "and the stage may have 20 MiB. Not even one fits: give the stage more memory in its resources block") {
+	if p.Arg != "batch" || p.Summary != "Out of memory" || !strings.Contains(p.Detail, "and the stage may have 21 MB. Not even one fits: give the stage more memory in its resources block") {
 		t.Errorf("%+v", p)
 	}
 }
