@@ -101,7 +101,8 @@ func (w *work) page(c learn.Config, r *result) *report.Page {
 		}
 		facts = append(facts, report.Fact{Name: name, Value: report.Percent(share), Note: "of the validation images"})
 	}
-	p.Facts(append(facts, report.Fact{Name: "Parameters", Value: report.Count(r.student.Best.Parameters()), Note: "of the student"})...)
+	facts = append(facts, report.Fact{Name: "Parameters", Value: report.Count(r.student.Best.Parameters()), Note: "of the student"})
+	p.Facts(append(facts, recipe.SkippedFacts(r.student.Epochs)...)...)
 	p.Section("Curves")
 	p.Plots(w.plots(r)...)
 	if len(w.notes) > 0 {

@@ -50,7 +50,8 @@ func (w *work) page(c *learn.Config, r *result) (*report.Page, error) {
 			report.Fact{Name: "Neighbours", Value: report.Percent(r.after.knn), Note: "of classes told; " + report.Percent(r.before.knn) + " before"},
 			report.Fact{Name: "Linear", Value: report.Percent(r.after.linear), Note: "of classes told; " + report.Percent(r.before.linear) + " before"})
 	}
-	p.Facts(append(facts, report.Fact{Name: "Features", Value: report.Count(r.width)})...)
+	facts = append(facts, report.Fact{Name: "Features", Value: report.Count(r.width)})
+	p.Facts(append(facts, recipe.SkippedFacts(epochs)...)...)
 	p.Section("Curves")
 	p.Plots(w.plots(r)...)
 	if r.after != nil {

@@ -8,17 +8,17 @@ import (
 	"github.com/darkroom-dev/darkroom/report"
 )
 
-// SkippedFact says how many steps loss scaling skipped. ok is false where the loss was not scaled.
-func SkippedFact(epochs []learn.Epoch) (f report.Fact, ok bool) {
+// SkippedFacts says how many steps loss scaling skipped; none where the loss was not scaled.
+func SkippedFacts(epochs []learn.Epoch) []report.Fact {
 	last := epochs[len(epochs)-1]
 	if last.LossScale == 0 {
-		return report.Fact{}, false
+		return nil
 	}
-	f = report.Fact{Name: "Skipped steps", Value: strconv.Itoa(last.Skipped), Note: fmt.Sprintf("of %s; gradients not finite in fp16", report.Count(last.Step))}
+	f := report.Fact{Name: "Skipped steps", Value: strconv.Itoa(last.Skipped), Note: fmt.Sprintf("of %s; gradients not finite in fp16", report.Count(last.Step))}
 	if last.Skipped*20 > last.Step { // the search for a scale takes a few
 		f.Tone = report.Bad
 	}
-	return f, true
+	return []report.Fact{f}
 }
 
 // SkippedPlot shows when steps were skipped; none where none were.

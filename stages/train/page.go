@@ -27,10 +27,7 @@ func (t *train) page(args stages.Args, c learn.Config, r *learn.Result) *report.
 		t.epochFact(c, r),
 		{Name: "Parameters", Value: report.Count(r.Best.Parameters())},
 	}
-	if f, ok := recipe.SkippedFact(r.Epochs); ok {
-		facts = append(facts, f)
-	}
-	p.Facts(facts...)
+	p.Facts(append(facts, recipe.SkippedFacts(r.Epochs)...)...)
 	p.Section("Curves")
 	if len(r.Epochs) == 1 {
 		p.Table(epochTable(r.Epochs[0]))
