@@ -31,6 +31,9 @@ static inline __attribute__((always_inline)) void product_tile(int64_t K, const 
 	for (int r = 0; r < PR; r++)
 		for (int v = 0; v < nv; v++)
 			s[r][v] = (vec){0};
+	for (int r = 0; r < rows; r++) // stores wait for their lines one after the other
+		for (int v = 0; v < nv; v++)
+			__builtin_prefetch(c + r * stride + v * VW, 1);
 	for (int64_t k = 0; k < K; k++, a += PR, b += PC) {
 		vec x[PV];
 		for (int v = 0; v < nv; v++)
