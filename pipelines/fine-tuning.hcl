@@ -100,20 +100,20 @@ train "base" {
   schedule "one_cycle" {}
 }
 
-# The classifier is replaced by a fresh one for the other classes. It learns alone first, then everything does, the layers below at a tenth of its rate.
+# The classifier is replaced by a fresh one for the other classes. It learns alone first, then everything does, the lowest layers at half of its rate.
 train "tuned" {
   data          = augment.few.dataset
   model         = train.base.model
   head          = "fresh"
   epochs        = var.tuning
   batch         = min(32, var.batch)
-  learning_rate = 0.01
+  learning_rate = 0.02
 
   freeze {
     share  = 0.95
     epochs = 5
   }
-  rates { bottom = 0.002 }
+  rates { bottom = 0.01 }
 }
 
 train "scratch" {
