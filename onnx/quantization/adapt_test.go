@@ -155,6 +155,38 @@ func TestHardSwish(t *testing.T) {
 	}
 }
 
+// TestBoundedSwish: no codes are clipped, the bound is where it errs least, and what it costs is small where few numbers are above 3.
+func TestBoundedSwish(t *testing.T) {
+	m := swishes(t, 4)
+	g := prepare(t, m)
+	p, ranges := static(t, g, m.Input(), Scheme{Target: ONNXRuntime, PerChannel: true, BoundedSwish: true}, MinMax)
+	q, err := p.Apply(ranges, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := surgery.Edit(q.Model)
+	if count(after, "HardSwish") != 0 || count(after, "Clip") != 0 {
+		t.Error("a HardSwish or a Clip is left")
+	}
+	if r := ranges["c1"]; !(r.High > 3.1 && r.High < 5) {
+		t.Errorf("the first HardSwish is bounded at %g", r.High)
+	}
+	before, d := logits(t, m), 0.0
+	if d = snr(before, logits(t, q.Model)); d < 15 {
+		t.Errorf("%.1f dB", d)
+	}
+	for _, other := range []float64{3, 6} { // any other bound is worse
+		ranges["c1"] = Range{ranges["c1"].Low, other}
+		worse, err := p.Apply(ranges, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := snr(before, logits(t, worse.Model)); e > d {
+			t.Errorf("bounded at %g it is %.1f dB, where calibration put it %.1f dB", other, e, d)
+		}
+	}
+}
+
 // TestSlowInFloat: the thin convolutions at the start of a large image stay in float, a network with wide ones is quantized whole.
 func TestSlowInFloat(t *testing.T) {
 	for name, want := range map[string]map[string]bool{ // by layer: whether it is quantized

@@ -41,6 +41,7 @@ type Calibration struct {
 	seen      []*observer
 	swish     []bool // values that a HardSwish alone reads: what is below −3 does not matter
 	raised    []float32
+	bounded   bool // see Scheme.BoundedSwish
 	pass      int
 }
 
@@ -54,7 +55,7 @@ type observer struct {
 
 // NewCalibration observes the values of a plan. percentile, from 50 to 100, is for the method of that name.
 func NewCalibration(p *Plan, method Method, percentile float64) *Calibration {
-	c := &Calibration{method: method, share: percentile / 100, symmetric: p.scheme.Target == TensorRT, names: p.Observed}
+	c := &Calibration{method: method, share: percentile / 100, symmetric: p.scheme.Target == TensorRT, names: p.Observed, bounded: p.scheme.BoundedSwish && len(p.swishes) > 0}
 	for _, value := range p.Observed {
 		c.seen = append(c.seen, &observer{low: math.Inf(1), high: math.Inf(-1)})
 		_, swish := p.swishes[value]
@@ -65,7 +66,7 @@ func NewCalibration(p *Plan, method Method, percentile float64) *Calibration {
 
 // Passes is how often all images must be shown: a histogram needs to know its ends.
 func (c *Calibration) Passes() int {
-	if c.method == MinMax || c.method == MovingAverage {
+	if !c.bounded && (c.method == MinMax || c.method == MovingAverage) {
 		return 1
 	}
 	return 2
@@ -140,6 +141,9 @@ func (c *Calibration) Ranges() map[string]Range {
 			r = o.entropy()
 		case MSE:
 			r = o.leastSquares(c.symmetric)
+		}
+		if c.bounded && c.swish[i] && o.high > bend {
+			r = o.swishBound(r)
 		}
 		ranges[c.names[i]] = Range{math.Min(r.Low, 0), math.Max(r.High, 0)}
 	}

@@ -42,6 +42,30 @@ func swishParameters(r Range) (a parameters, ok bool) {
 	return parameters{Scale: scaleOf(bend / float64(zero)), Zero: zero, High: 255}, true
 }
 
+// boundSteps is how many bounds are tried for each 1 of x.
+const boundSteps = 20
+
+// swishBound puts the end of a range where x·(x + 3)/6, kept up to there, is nearest to HardSwish of the numbers seen, by its squared error. It overshoots between 3 and the bound, and falls short
+// beyond.
+func (o *observer) swishBound(r Range) Range {
+	width := (o.high - o.low) / bins
+	best := math.Inf(1)
+	for step := 0; bend+float64(step)/boundSteps <= math.Min(2*bend, o.high); step++ {
+		bound, sum := bend+float64(step)/boundSteps, 0.0
+		for i, n := range o.histogram {
+			if v := o.low + (float64(i)+0.5)*width; n > 0 && v > bend {
+				x := math.Min(v, bound)
+				d := x*(x+bend)/(2*bend) - v
+				sum += float64(n) * d * d
+			}
+		}
+		if sum < best {
+			best, r.High = sum, bound
+		}
+	}
+	return r
+}
+
 // swish returns the parameters of a value that a HardSwish with codes reads.
 func (w *writing) swish(value string) (parameters, bool) {
 	if _, ok := w.p.swishes[value]; !ok {
@@ -59,7 +83,7 @@ func (w *writing) writeHardSwish(n *protos.NodeProto) []*protos.NodeProto {
 	}
 	gate, codes := value+".gate", value+".quantized"
 	var nodes []*protos.NodeProto
-	if 2*a.Zero < a.High {
+	if 2*a.Zero < a.High && !w.p.scheme.BoundedSwish {
 		w.g.SetTensor(&protos.TensorProto{Name: gate + ".low", DataType: int32(protos.TensorProto_UINT8), RawData: []byte{0}})
 		w.g.SetTensor(&protos.TensorProto{Name: gate + ".high", DataType: int32(protos.TensorProto_UINT8), RawData: []byte{byte(2 * a.Zero)}})
 		nodes = append(nodes, &protos.NodeProto{OpType: "Clip", Name: gate + ".codes", Input: []string{codes, gate + ".low", gate + ".high"}, Output: []string{gate + ".codes"}})

@@ -49,6 +49,8 @@ type Scheme struct {
 	Reduced bool
 	// SlowInFloat leaves the start of a model in float as far as its nodes would be slower in 8 bits, for ONNX Runtime, by a model of its kernels.
 	SlowInFloat bool
+	// BoundedSwish computes a HardSwish as x·(x + 3)/6 up to a bound of x above 3, which calibration puts where that errs least, for ONNX Runtime. It saves a node and is not exact above 3.
+	BoundedSwish bool
 	// Exclude are patterns (path.Match) of node names or of operators; what matches stays in float.
 	Exclude []string
 	// Keep are nodes, by name of their first output, that stay in float besides.

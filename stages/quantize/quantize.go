@@ -30,6 +30,12 @@ const (
 	bf16       = "bf16"
 )
 
+// The values of hard_swish.
+const (
+	exactSwish   = "exact"
+	boundedSwish = "bounded"
+)
+
 // Kind is the quantize kind.
 var Kind = &stages.Kind{
 	Name:    "quantize",
@@ -66,6 +72,7 @@ type quantize struct {
 	perChannel       bool
 	reduced          bool
 	slowInFloat      bool
+	hardSwish        string
 	bits, block      int
 	exclude          []string
 	equalise         bool
@@ -92,6 +99,7 @@ func (q *quantize) Declare(s *stages.Schema) {
 	s.Bool(&q.perChannel, "per_channel", true, "A scale for each output channel of a layer's weights; false: one a layer.")
 	s.Bool(&q.reduced, "reduced_range", false, "Weights in 7 bits, for processors that would saturate otherwise (x86 without VNNI).")
 	s.Bool(&q.slowInFloat, "slow_in_float", true, "With target `onnxruntime`, leaves the start of the model in float as far as ONNX Runtime would be slower there in 8 bits, such as thin convolutions of large images. What is slower follows from the sizes of layers, by times that are a part of darkroom, and not from the machine.")
+	s.String(&q.hardSwish, "hard_swish", exactSwish, "With target `onnxruntime`, how HardSwish is computed with codes: exactly, or as x·(x + 3)/6 up to a bound of x which calibration puts between 3 and 6 where that errs least. The latter saves a node for each, is not exact where x is above 3, and does not go with `qat`.").OneOf(exactSwish, boundedSwish)
 	s.Int(&q.bits, "bits", 8, "Bits of a weight with `weight_only`: 8 or 4.").In(4, 8)
 	s.Int(&q.block, "block", 32, "With 4 bits: how many weights share a scale.").In(16, 1024)
 	s.Strings(&q.exclude, "exclude", nil, "Patterns of node names or operators that stay in float: \"*classifier*\", \"Add\".")

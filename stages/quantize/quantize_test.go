@@ -450,6 +450,8 @@ func TestBadTraining(t *testing.T) {
 	ptqArgs.Values["method"] = "ptq"
 	rounding := trainingArgs(nil)
 	rounding.Values["adaround"] = true
+	bounded := trainingArgs(nil)
+	bounded.Values["hard_swish"] = "bounded"
 	mean := trainingArgs(nil)
 	mean.Values["mean"], mean.Values["std"] = []any{0.5, 0.5, 0.5}, []any{0.5, 0.5, 0.5}
 	for name, c := range map[string]struct {
@@ -461,6 +463,7 @@ func TestBadTraining(t *testing.T) {
 		"data without qat": {stages.Args{}, good, "Only method = \"qat\" trains on"},
 		"block alone":      {ptqArgs, without, "Only method = \"qat\" trains"},
 		"adaround":         {rounding, good, "moves weights and biases itself"},
+		"bounded":          {bounded, good, "Remove \"hard_swish\""},
 		"mean":             {mean, good, "normalise their input themselves"},
 		"batch":            {trainingArgs(map[string]any{"batch": 100.0}), good, "more than the 64 images"},
 		"diverges":         {trainingArgs(map[string]any{"learning_rate": 1e30}), good, "Lower its learning_rate"},

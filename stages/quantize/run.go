@@ -186,7 +186,7 @@ func (o *outcome) note(text string) {
 }
 
 func (r *run) scheme(keep map[string]bool) quantization.Scheme {
-	return quantization.Scheme{Target: quantization.Target(r.target), PerChannel: r.perChannel, Reduced: r.reduced, SlowInFloat: r.slowInFloat, Exclude: r.exclude, Keep: keep}
+	return quantization.Scheme{Target: quantization.Target(r.target), PerChannel: r.perChannel, Reduced: r.reduced, SlowInFloat: r.slowInFloat, BoundedSwish: r.hardSwish == boundedSwish, Exclude: r.exclude, Keep: keep}
 }
 
 // warnOfSaturation says when the processor's 8-bit kernels would saturate. The instruction set is in the key, as a part of the device class.

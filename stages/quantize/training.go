@@ -44,6 +44,9 @@ func (q *quantize) checkTraining() []stages.Problem {
 		}
 		return nil
 	}
+	if q.hardSwish == boundedSwish {
+		return []stages.Problem{stages.Problemf("hard_swish", "Argument that the method lacks", "Training rounds a HardSwish that is exact, so the file would not compute what was trained. Remove \"hard_swish\".")}
+	}
 	for arg, given := range map[string]bool{"adaround": q.adaround, "bias_correction": q.biasCorrection} {
 		if given {
 			return []stages.Problem{stages.Problemf(arg, "Argument without effect", "Training moves weights and biases itself, so what %q does before it would not stay. Remove it.", arg)}
