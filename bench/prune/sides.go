@@ -38,9 +38,9 @@ func (listener) Value(string, any)        {}
 func (listener) Measure(string, float64)  {}
 
 // ours prunes and tunes with the kind, as a pipeline would. The time is that of the whole stage.
-func (b *bench) ours(ctx context.Context, v variant, seed int, folder string) (tuned, error) {
+func (b *bench) ours(ctx context.Context, v variant, seed int, keep float64, folder string) (tuned, error) {
 	args := stages.Args{Values: map[string]any{"global": v.global, "round_to": float64(v.round), "sensitivity_images": 0.0}, Blocks: []stages.BlockArgs{
-		{Type: "target", Args: stages.Args{Values: map[string]any{"flops": b.keep}}},
+		{Type: "target", Args: stages.Args{Values: map[string]any{"flops": keep}}},
 		{Type: "fine_tune", Args: stages.Args{Values: map[string]any{"epochs": float64(b.epochs), "learning_rate": b.rate, "batch": float64(b.batch)}}},
 	}}
 	input := func(path string, typ artifact.Type) []stages.Input {
