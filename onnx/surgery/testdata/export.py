@@ -34,6 +34,8 @@ def export(name, path, plain=False):
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_mean.copy_(torch.randn(part.running_mean.shape, generator=numbers) * 0.1)
             part.running_var.copy_(torch.rand(part.running_var.shape, generator=numbers) + 0.5)
+        if isinstance(part, torch.nn.Linear) and not part.weight.any():  # timm begins some classifiers with zeros, whose answers say nothing
+            part.weight.data.copy_(torch.randn(part.weight.shape, generator=numbers) * 0.02)
     side = SIZES.get(name, 224)
     # plain: BatchNormalization is kept and no constant is folded
     kept = dict(training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False) if plain else {}
