@@ -143,28 +143,42 @@ func (r *run) accuracy(ctx context.Context, m *onnx.Model, phase string) (float6
 	return answers.Accuracy(), nil
 }
 
-// static is post-training quantization with ranges from calibration images.
-func (r *run) static(ctx context.Context) (*outcome, error) {
+// calibrated is a model made ready for the target, with a plan and the ranges of its values.
+type calibrated struct {
+	g      *surgery.Graph
+	plan   *quantization.Plan
+	ranges map[string]quantization.Range
+	rows   []int // of the calibration images
+}
+
+// prepared calibrates; what there is to say about it is noted in the outcome.
+func (r *run) prepared(ctx context.Context) (*calibrated, *outcome, error) {
 	g, err := quantization.Prepare(r.model)
 	if err != nil {
-		return nil, modelProblem(err)
+		return nil, nil, modelProblem(err)
 	}
 	quantization.Adapt(g, quantization.Target(r.target))
-	rows := r.sample()
-	made := &outcome{images: len(rows)}
-	made.note(r.warnOfFew(len(rows)))
+	c := &calibrated{g: g, rows: r.sample()}
+	made := &outcome{images: len(c.rows)}
+	made.note(r.warnOfFew(len(c.rows)))
 	made.note(r.warnOfSaturation())
-	if err := r.refine(ctx, g, rows, made); err != nil {
+	if err := r.refine(ctx, g, c.rows, made); err != nil {
+		return nil, nil, err
+	}
+	if c.plan, err = quantization.NewPlan(g, r.scheme(nil)); err != nil {
+		return nil, nil, modelProblem(err)
+	}
+	c.ranges, err = r.calibrate(ctx, g, c.plan, c.rows)
+	return c, made, err
+}
+
+// static is post-training quantization with ranges from calibration images.
+func (r *run) static(ctx context.Context) (*outcome, error) {
+	c, made, err := r.prepared(ctx)
+	if err != nil {
 		return nil, err
 	}
-	plan, err := quantization.NewPlan(g, r.scheme(nil))
-	if err != nil {
-		return nil, modelProblem(err)
-	}
-	ranges, err := r.calibrate(ctx, g, plan, rows)
-	if err != nil {
-		return nil, err
-	}
+	g, plan, ranges, rows := c.g, c.plan, c.ranges, c.rows
 	weights, err := r.fit(ctx, g, plan, ranges, rows)
 	if err != nil {
 		return nil, err

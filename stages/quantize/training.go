@@ -66,36 +66,20 @@ type fitted struct {
 
 // trained is quantization-aware training: calibration first, then training with the rounding in place, then the same form as after calibration alone.
 func (r *run) trained(ctx context.Context) (*outcome, error) {
-	g, err := quantization.Prepare(r.model)
-	if err != nil {
-		return nil, modelProblem(err)
-	}
-	quantization.Adapt(g, quantization.Target(r.target))
 	if r.calibration == nil {
 		r.calibration = r.data
 	}
-	rows := r.sample()
-	made := &outcome{images: len(rows)}
-	made.note(r.warnOfFew(len(rows)))
-	made.note(r.warnOfSaturation())
-	if err := r.refine(ctx, g, rows, made); err != nil {
-		return nil, err
-	}
-	plan, err := quantization.NewPlan(g, r.scheme(nil))
-	if err != nil {
-		return nil, modelProblem(err)
-	}
-	ranges, err := r.calibrate(ctx, g, plan, rows)
+	c, made, err := r.prepared(ctx)
 	if err != nil {
 		return nil, err
 	}
-	start, err := plan.Training(ranges)
+	start, err := c.plan.Training(c.ranges)
 	if err != nil {
 		return nil, modelProblem(err)
 	}
 	made.fit = &fitted{}
 	if r.validation != nil {
-		q, err := plan.Apply(ranges, nil)
+		q, err := c.plan.Apply(c.ranges, nil)
 		if err != nil {
 			return nil, modelProblem(err)
 		}
@@ -109,7 +93,7 @@ func (r *run) trained(ctx context.Context) (*outcome, error) {
 	if made.fit.Result, err = r.train(ctx, start); err != nil {
 		return nil, trainingProblem(err)
 	}
-	return made, r.export(ctx, made, rows)
+	return made, r.export(ctx, made, c.rows)
 }
 
 // export writes the trained model in the form for the target.
