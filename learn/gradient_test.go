@@ -10,7 +10,6 @@ import (
 	"github.com/gomlx/compute/shapes"
 	"github.com/gomlx/gomlx/core/graph"
 
-	"github.com/darkroom-dev/darkroom/learn/cpu"
 	"github.com/darkroom-dev/darkroom/onnx"
 	"github.com/darkroom-dev/darkroom/onnx/zoo"
 )
@@ -246,29 +245,7 @@ func sameGradients(t *testing.T, m *onnx.Model, labels []int32, tolerance float6
 		}
 	}
 	loss, want := lossOf(t, m, p, len(labels), labels)(weights)
-	backend, err := cpu.New(cpu.Options{Threads: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer backend.Finalize()
-	in := m.Input()
-	machine, err := newMachine(MachineOptions{Backend: backend, Model: m, Channels: in.Channels, Height: in.Height, Width: in.Width, Batch: len(labels),
-		Objective: CrossEntropy{Targets: Targets{Smoothing: 0.1}}}, p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer machine.Close()
-	b := &Batch{Images: make([]float32, in.Channels*in.Height*in.Width*len(labels)), Ints: map[string][]int32{LabelsInput: labels}}
-	for i := range labels {
-		b.Indexes = append(b.Indexes, i)
-	}
-	for i, v := range noise(len(b.Images), 0.3, 0.5) {
-		b.Images[i] = v + 0.5
-	}
-	got, out, err := machine.Gradients(b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got, out := deviceGradients(t, m, p, labels, "")
 	if math.Abs(out.Loss-loss) > 1e-5*max(1, loss) {
 		t.Errorf("loss %g; want %g", out.Loss, loss)
 	}
